@@ -1,0 +1,104 @@
+"""The settings of the method, frozen, with the paper's and its authors' code's values as presets."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from sagan_jax.errors import UserError
+
+Preset = Literal["paper", "reference"]
+Precision = Literal["float32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """Losses, optimiser and score of a generator that reconstructs, trained against a discriminator."""
+
+    width: int = 64
+    """Channels of the first level of both networks."""
+    latent_size: int = 100
+    """Length of the discriminator's latent, the f(x) of the latent loss and score."""
+    weight_adversarial: float = 1.0
+    """Weight of the adversarial loss in the generator's objective (paper eq. 4)."""
+    weight_reconstruction: float = 40.0
+    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
+    weight_latent: float = 1.0
+    """Weight of the latent loss (paper eq. 4)."""
+    latent_in_discriminator: bool = False
+    """Let the discriminator lower the latent loss too, as the authors' code does."""
+    learning_rate: float = 2e-3
+    """Adam's step size, for both networks."""
+    decay: Literal["linear", "constant"] = "linear"
+    """Learning rate over training: constant for the first half and linear to zero over the second, or constant."""
+    beta1: float = 0.5
+    """Adam's decay of the mean gradient."""
+    beta2: float = 0.999
+    """Adam's decay of the mean squared gradient."""
+    reinitialise_below: float = 0.0
+    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
+    score_weight: float = 0.2
+    """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
+    precision: Precision = "float32"
+    """Arithmetic of the networks; parameters, statistics and losses are float32 in either."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        for name in ("width", "latent_size"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("weight_adversarial", "weight_reconstruction", "weight_latent", "reinitialise_below"):
+            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+        require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a finite number over 0")
+        for name in ("beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        require(0 <= self.score_weight <= 1, "score_weight", self.score_weight, "in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaganConfig(AdversarialConfig):
+    """SAGAN: the U-Net generator with attention on its skips, and how it is trained. Defaults: the paper's."""
+
+    depthwise: bool = True
+    """Depthwise-separable convolutions; off, each is one plain 3x3 convolution (Table 1, Table 3)."""
+    depth_multiplier: int = 2
+    """Outputs of the depthwise convolution per input channel (2 gives the paper's parameter count)."""
+    attention: bool = True
+    """CBAM on the five encoder outputs."""
+    attend_encoder_path: bool = False
+    """Send the attended map down the encoder too, not only over the skip."""
+    pool: Literal["max", "soft"] = "max"
+    """Downsampling: max pooling (the paper's text) or SoftPool (the authors' code)."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        super().__post_init__()
+        require(self.depth_multiplier >= 1, "depth_multiplier", self.depth_multiplier, "at least 1")
+
+
+def sagan_preset(name: Preset) -> SaganConfig:
+    """SAGAN as the paper states it, or as its authors' released code has it.
+
+    Args:
+        name: "paper" or "reference".
+
+    Returns:
+        The settings; change single ones with `dataclasses.replace`.
+    """
+    paper = SaganConfig()
+    if name == "paper":
+        return paper
+    return replace(
+        paper,
+        weight_reconstruction=50.0,
+        learning_rate=2e-4,
+        decay="constant",
+        score_weight=0.9,
+        depth_multiplier=1,
+        pool="soft",
+        latent_in_discriminator=True,
+        reinitialise_below=1e-5,
+    )
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raises UserError, naming the setting, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise UserError(f"{name} is {value!r}; it must be {allowed}")

@@ -1,0 +1,60 @@
+"""The one idea: a detector is a NamedTuple of pure functions, as an optimiser is in optax.
+
+Every method (SAGAN and each baseline) is a value of `Detector`. Training, scoring, checkpoints and reports
+know nothing else about a method, so a new one is a new function that returns a `Detector`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+from jax import Array
+from jaxtyping import Float
+
+State = Any
+"""A method's state: any pytree of arrays (parameters, statistics, optimiser states, step), nothing hidden."""
+
+Metrics = dict[str, Array]
+"""Float32 scalars of one step, the same keys every step; the losses are checked for being finite."""
+
+Statistics = Literal["running", "batch"]
+"""What BatchNorm normalises by when scoring: running statistics (strict) or those of the very batch (reference)."""
+
+
+class Scores(NamedTuple):
+    """How abnormal each image of a batch is, and where; higher is more abnormal.
+
+    Attributes:
+        total: The anomaly score, `float32 [B]`.
+        reconstruction: Its reconstruction term R, `float32 [B]`.
+        latent: Its latent term L, `float32 [B]`; zeros for a method without one.
+        map: Per-pixel anomaly, `float32 [B, H, W]`.
+        reconstructed: The image as the model sees it, `float32 [B, H, W, C]` in about [-1, 1].
+    """
+
+    total: Float[Array, " batch"]
+    reconstruction: Float[Array, " batch"]
+    latent: Float[Array, " batch"]
+    map: Float[Array, "batch height width"]
+    reconstructed: Float[Array, "batch height width channel"]
+
+
+class Score(Protocol):
+    """Scores a batch: `(state, images float32 [B, H, W, C] in [-1, 1], statistics) -> Scores`."""
+
+    def __call__(self, state: State, images: Array, statistics: Statistics = "running") -> Scores: ...
+
+
+class Detector(NamedTuple):
+    """A method of anomaly detection as three pure functions, each fit for `jax.jit`, `vmap` and sharding.
+
+    Attributes:
+        init: `(key, image_shape [H, W, C]) -> state`. Raises `UserError` for a shape the networks cannot take.
+        update: `(state, batch, key) -> (state, metrics)`, one training step on a batch of normal images,
+            float32 `[B, H, W, C]` in [-1, 1]. All randomness comes from `key`.
+        score: `(state, images, statistics="running") -> Scores`. With running statistics an image's score
+            depends on that image alone. A method that searches at test time does it in here.
+    """
+
+    init: Callable[[Array, tuple[int, int, int]], State]
+    update: Callable[[State, Array, Array], tuple[State, Metrics]]
+    score: Score

@@ -1,0 +1,152 @@
+"""The layers of SAGAN's networks as Flax modules; the array arithmetic is in `operations`.
+
+Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from sagan_jax import operations
+
+weight_init = nn.initializers.normal(0.02)
+bias_init = nn.initializers.zeros_init()
+
+
+def scale_init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """N(1, 0.02), where BatchNorm scales start."""
+    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last: epsilon 1e-5, running statistics moved by 0.1 a step.
+
+    Attributes:
+        dtype: Arithmetic of the normalisation; statistics and parameters stay float32.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        return nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            scale_init=scale_init,
+        )(x)
+
+
+class Conv(nn.Module):
+    """A plain convolution (NHWC) with this project's initialisation.
+
+    Attributes:
+        features: Output channels.
+        size: Side of the kernel.
+        stride: Step of the window, the same both ways.
+        padding: Zeros added on each side.
+        use_bias: Whether a bias is added.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    size: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return nn.Conv(
+            self.features,
+            (self.size, self.size),
+            strides=self.stride,
+            padding=((self.padding, self.padding),) * 2,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            kernel_init=weight_init,
+        )(x)
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias) (paper section 2.3).
+
+    The intermediate channel `j * C + c` is copy j of input channel c.
+
+    Attributes:
+        features: Output channels.
+        multiplier: Outputs of the depthwise convolution per input channel.
+        dtype: Arithmetic of the convolutions.
+    """
+
+    features: int
+    multiplier: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        parameters = (
+            self.param("depthwise_kernel", weight_init, (3, 3, self.multiplier, channels)),
+            self.param("depthwise_bias", bias_init, (self.multiplier, channels)),
+            self.param("pointwise_kernel", weight_init, (self.multiplier, channels, self.features)),
+            self.param("pointwise_bias", bias_init, (self.features,)),
+        )
+        x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
+        return operations.depthwise_separable_conv(x, *parameters)
+
+
+class ChannelAttention(nn.Module):
+    """CBAM's channel attention: one MLP on the average-pooled and the max-pooled vector, summed, sigmoid.
+
+    Attributes:
+        reduction: The MLP's hidden layer is this many times narrower than the map.
+        dtype: Arithmetic of the attention.
+    """
+
+    reduction: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        narrow = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, kernel_init=weight_init)
+        wide = nn.Dense(channels, dtype=self.dtype, kernel_init=weight_init)
+        average, maximum = (wide(nn.relu(narrow(pool(x, axis=(1, 2))))) for pool in (jnp.mean, jnp.max))  # [B, C]
+        return x * nn.sigmoid(average + maximum)[:, None, None, :]
+
+
+class SpatialAttention(nn.Module):
+    """CBAM's spatial attention: mean and max over channels, conv 7x7 to 1, BatchNorm, sigmoid.
+
+    Attributes:
+        dtype: Arithmetic of the attention.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        pooled = jnp.stack([x.mean(axis=-1), x.max(axis=-1)], axis=-1)  # [B, H, W, 2]
+        attention = Conv(1, 7, padding=3, use_bias=False, dtype=self.dtype)(pooled)  # [B, H, W, 1]
+        return x * nn.sigmoid(BatchNorm(self.dtype)(attention, train))
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: channel attention, then spatial attention (paper section 2.2).
+
+    Attributes:
+        dtype: Arithmetic of the attention.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = ChannelAttention(dtype=self.dtype, name="channel")(x)
+        return SpatialAttention(dtype=self.dtype, name="spatial")(x, train)

@@ -1,0 +1,157 @@
+"""SAGAN: Skip-Attention GAN for anomaly detection (Liu et al., ICIP 2021).
+
+A U-Net of depthwise-separable convolutions with CBAM on its skips reconstructs the image; DCGAN's discriminator
+judges it and lends its latent to the loss and the score. Parameters at 32 px, RGB: generator 4,032,335
+(17,345,875 without depthwise-separable convolutions), discriminator 1,069,700.
+"""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from sagan_jax import operations
+from sagan_jax.adversarial import reconstruction_gan
+from sagan_jax.config import SaganConfig
+from sagan_jax.detector import Detector
+from sagan_jax.errors import UserError
+from sagan_jax.layers import CBAM, BatchNorm, Conv, DepthwiseSeparableConv
+
+
+class DoubleConv(nn.Module):
+    """Two times: 3x3 convolution, BatchNorm, ReLU.
+
+    Attributes:
+        middle: Channels after the first convolution.
+        features: Channels after the second.
+        multiplier: Depth multiplier of depthwise-separable convolutions; 0 means plain 3x3 convolutions.
+        dtype: Arithmetic of the block.
+    """
+
+    middle: int
+    features: int
+    multiplier: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        for features in (self.middle, self.features):
+            if self.multiplier:
+                x = DepthwiseSeparableConv(features, self.multiplier, self.dtype)(x)
+            else:
+                x = Conv(features, 3, padding=1, dtype=self.dtype)(x)
+            x = nn.relu(BatchNorm(self.dtype)(x, train))
+        return x
+
+
+class Generator(nn.Module):
+    """The U-Net of the paper's figure 1: four levels down, four up, attention on the skips, no tanh.
+
+    Attributes:
+        channels: Channels of the reconstruction.
+        width: Channels of the first level; deeper ones have 2, 4, 8 and 8 times as many.
+        multiplier: Depth multiplier of depthwise-separable convolutions; 0 means plain 3x3 convolutions.
+        attention: Whether the encoder outputs pass through CBAM.
+        attend_encoder_path: Whether the attended map also goes on down the encoder.
+        pool: Downsampling, "max" or "soft".
+        dtype: Arithmetic of the network; the reconstruction is float32.
+    """
+
+    channels: int
+    width: int = 64
+    multiplier: int = 2
+    attention: bool = True
+    attend_encoder_path: bool = False
+    pool: Literal["max", "soft"] = "max"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool) -> Array:
+        pool = operations.max_pool if self.pool == "max" else operations.soft_pool
+        w = self.width
+
+        x = images  # [B, H, W, C]
+        skips = []
+        for level, features in enumerate((w, 2 * w, 4 * w, 8 * w, 8 * w), start=1):
+            name = f"encoder{level}"
+            x = pool(x) if level > 1 else x  # [B, H / 2^(level-1), ...]
+            x = DoubleConv(features, features, self.multiplier, self.dtype, name=name)(x, train)
+            attended = CBAM(self.dtype, name=f"attention{level}")(x, train) if self.attention else x
+            skips.append(attended)
+            x = attended if self.attend_encoder_path else x
+
+        x = skips.pop()  # [B, H / 16, W / 16, 8w], attended: the bottleneck is an encoder output too
+        for level, (middle, features) in zip((4, 3, 2, 1), ((8 * w, 4 * w), (4 * w, 2 * w), (2 * w, w), (w, w)), strict=True):
+            x = jnp.concatenate([skips.pop(), operations.upsample(x)], axis=-1)  # [B, H / 2^(level-1), ...]
+            x = DoubleConv(middle, features, self.multiplier, self.dtype, name=f"decoder{level}")(x, train)
+        return Conv(self.channels, 1, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, H, W, C]
+
+
+class Discriminator(nn.Module):
+    """DCGAN's discriminator: strided 4x4 convolutions to a 4x4 map, then to a latent, then to one logit; no biases.
+
+    Attributes:
+        width: Channels after the first convolution, doubled by each further one.
+        latent_size: Length of the latent.
+        dtype: Arithmetic of the network; logits and latent are float32.
+    """
+
+    width: int = 64
+    latent_size: int = 100
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
+        def conv(features: int, size: int, stride: int, padding: int, name: str) -> Conv:
+            return Conv(features, size, stride, padding, use_bias=False, dtype=self.dtype, name=name)
+
+        x = nn.leaky_relu(conv(self.width, 4, 2, 1, "conv1")(images), 0.2)  # [B, H / 2, W / 2, width]
+        level = 1
+        while x.shape[1] > 4:
+            level += 1
+            x = conv(2 * x.shape[-1], 4, 2, 1, f"conv{level}")(x)
+            x = nn.leaky_relu(BatchNorm(self.dtype, name=f"norm{level}")(x, train), 0.2)
+        latent = conv(self.latent_size, 4, 1, 0, "latent")(x)  # [B, 1, 1, latent]
+        logits = conv(1, 3, 1, 1, "classifier")(latent)  # [B, 1, 1, 1]
+        return logits[:, 0, 0, 0].astype(jnp.float32), latent[:, 0, 0, :].astype(jnp.float32)  # [B], [B, latent]
+
+
+def check_image_shape(image_shape: tuple[int, int, int]) -> None:
+    """Raises UserError unless the networks can take the shape: a square, its side a power of two from 16 up."""
+    height, width, channels = image_shape
+    if height != width or height < 16 or height & (height - 1):
+        raise UserError(
+            f"images are {height}x{width}; they must be square with a side that is a multiple of 16 "
+            "and a power of two: 32, 64, 128 or 256"
+        )
+    if channels not in (1, 3):
+        raise UserError(f"images have {channels} channels; 1 (grey) and 3 (RGB) are allowed")
+
+
+def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
+    """SAGAN as a detector.
+
+    Args:
+        config: Its settings; `sagan_preset` has the paper's and the authors' code's.
+        steps: Training steps in all, over which a decaying learning rate decays; None keeps it constant.
+
+    Returns:
+        The detector. Its `init` raises `UserError` for images that are not square with a power-of-two side.
+    """
+    dtype = jnp.bfloat16 if config.precision == "bf16" else jnp.float32
+
+    def networks(image_shape: tuple[int, int, int]) -> tuple[Generator, Discriminator]:
+        check_image_shape(image_shape)
+        generator = Generator(
+            channels=image_shape[-1],
+            width=config.width,
+            multiplier=config.depth_multiplier if config.depthwise else 0,
+            attention=config.attention,
+            attend_encoder_path=config.attend_encoder_path,
+            pool=config.pool,
+            dtype=dtype,
+        )
+        return generator, Discriminator(config.width, config.latent_size, dtype)
+
+    return reconstruction_gan(networks, config, steps)
