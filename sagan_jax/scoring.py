@@ -1,0 +1,162 @@
+"""Scoring images under the two protocols, and calibration against normal images.
+
+Strict, the default: BatchNorm has its running statistics, so an image's score depends on that image alone.
+Reference: what the published numbers of this family were made with. The networks stay in training mode at test time,
+so every test batch is normalised by itself; with the test set in order, normal images first, batches are pure and
+the labels leak into the scores. It is here to measure that leak, never to report a result.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Int, UInt8
+
+from sagan_jax.detector import Detector, State, Statistics
+from sagan_jax.errors import UserError
+from sagan_jax.training import normalise
+
+Field = Literal["total", "reconstruction", "latent", "map", "reconstructed"]
+PER_IMAGE: tuple[Field, ...] = ("total", "reconstruction", "latent")
+QUANTILES = 1001
+
+
+@partial(jax.jit, static_argnames=("detector", "statistics", "fields"))
+def score_batch(
+    detector: Detector,
+    state: State,
+    images: UInt8[Array, "batch height width channel"],
+    statistics: Statistics = "running",
+    fields: tuple[Field, ...] = PER_IMAGE,
+) -> dict[str, Array]:
+    """Scores one batch of uint8 images; what is not among `fields` is not computed.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        images: The batch.
+        statistics: "running" for strict scores, "batch" for the reference protocol.
+        fields: The fields of `Scores` wanted.
+
+    Returns:
+        The wanted fields by name.
+    """
+    scores = detector.score(state, normalise(images), statistics=statistics)
+    return {field: getattr(scores, field) for field in fields}
+
+
+def score_images(
+    detector: Detector,
+    state: State,
+    images: UInt8[np.ndarray, "count height width channel"],
+    *,
+    batch_size: int = 128,
+    fields: tuple[Field, ...] = PER_IMAGE,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Strict scores, in the order of the images; neither order, batch size nor padding changes an image's score.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        images: Any number of images; the last batch is padded, so one program serves all.
+        batch_size: Images scored at once.
+        fields: The fields of `Scores` wanted, each as one array over all images.
+        progress: Called as `(images done, images in all)`.
+
+    Returns:
+        The wanted fields by name, float32, their first axis the images'.
+
+    Raises:
+        UserError: If there are no images, or a score is not finite.
+    """
+    if not len(images):
+        raise UserError("there are no images to score")
+    parts: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
+        scores = score_batch(detector, state, np.concatenate([batch, padding]), fields=fields)
+        parts.append({name: np.asarray(values)[: len(batch)] for name, values in scores.items()})
+        if progress:
+            progress(start + len(batch), len(images))
+    return joined(parts)
+
+
+def reference_protocol_scores(
+    detector: Detector,
+    state: State,
+    images: UInt8[np.ndarray, "count height width channel"],
+    *,
+    batch_size: int,
+    order: Int[np.ndarray, " count"] | None = None,
+    fields: tuple[Field, ...] = PER_IMAGE,
+) -> dict[str, np.ndarray]:
+    """Scores with each test batch normalised by itself, as the published numbers were made. Leaks labels.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        images: The test set, normal images first.
+        batch_size: The batch size of training, for a leak of the published size.
+        order: The order in which images are dealt to batches; None is the order they have, which is the leak in
+            full. A random one leaves only the leak of batch statistics as such.
+        fields: The fields of `Scores` wanted.
+
+    Returns:
+        The wanted fields by name, in the order of `images`.
+
+    Raises:
+        UserError: If there are no images, or a score is not finite.
+    """
+    if not len(images):
+        raise UserError("there are no images to score")
+    order = np.arange(len(images)) if order is None else order
+    parts = []
+    for start in range(0, len(images), batch_size):  # the last batch may be small, as it is in the authors' code
+        scores = score_batch(detector, state, images[order[start : start + batch_size]], "batch", fields)
+        parts.append({name: np.asarray(values) for name, values in scores.items()})
+    inverse = np.argsort(order)
+    return {name: values[inverse] for name, values in joined(parts).items()}
+
+
+def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The batches' fields end to end; raises UserError if a score is not finite."""
+    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    for name, values in scores.items():
+        if bad := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
+            raise UserError(f"{bad} of {len(values)} images have a {name} that is not finite")
+    return scores
+
+
+class Calibration(NamedTuple):
+    """What scores normal images have: quantiles of the scores of held-out normal images, at even steps from 0 to 1."""
+
+    quantiles: Float[np.ndarray, " quantiles"]
+
+
+def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
+    """Keeps the quantiles of the scores of normal images that were not trained on."""
+    return Calibration(np.quantile(normal_scores, np.linspace(0.0, 1.0, QUANTILES)).astype(np.float32))
+
+
+def threshold(calibration: Calibration, false_positive_rate: float) -> float:
+    """The score above which an image is called abnormal, for a share of normal images wrongly called so.
+
+    Raises:
+        UserError: If the rate is not between 0 and 1.
+    """
+    if not 0 < false_positive_rate < 1:
+        raise UserError(f"the false-positive rate is {false_positive_rate}; it must be between 0 and 1")
+    levels = np.linspace(0.0, 1.0, len(calibration.quantiles))
+    return float(np.interp(1.0 - false_positive_rate, levels, calibration.quantiles))
+
+
+def calibrated(calibration: Calibration, scores: Float[np.ndarray, " count"]) -> Float[np.ndarray, " count"]:
+    """Scores as shares in [0, 1]: the part of normal images that score lower (empirical CDF against normal)."""
+    below = np.searchsorted(calibration.quantiles, scores, side="left")
+    above = np.searchsorted(calibration.quantiles, scores, side="right")
+    return ((below + above) / (2 * len(calibration.quantiles))).astype(np.float32)
