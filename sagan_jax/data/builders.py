@@ -1,0 +1,241 @@
+"""Preparing CIFAR-10, MNIST and Fashion-MNIST for TFDS without TensorFlow.
+
+TFDS's own builders of these sets read their archives and write their images through TensorFlow. Those here are the same
+builders (name, version, features, addresses, checksums) with another way of reading and writing, so that what they
+prepare is what TFDS would have, and TFDS reads it. This module imports TFDS and is itself imported only when a set must
+be prepared.
+"""
+
+import contextlib
+import gzip
+import importlib.util
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.resource import get_dl_fname
+
+from sagan_jax.errors import UserError
+
+# Debian and Ubuntu package the archives of one set; they are packed anew, so their checksums are not the known ones.
+_PACKAGED_ARCHIVES = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+_TIMEOUT = 10  # seconds to wait for a host
+
+Builder = Any  # a tfds.core.DatasetBuilder; TFDS's own annotations are too wide to check against
+
+
+class LabelledImages(NamedTuple):
+    """One part of a set as its archive has it."""
+
+    images: UInt8[np.ndarray, "n height width *channel"]
+    labels: UInt8[np.ndarray, " n"]
+
+
+class Cifar10(tfds.image_classification.Cifar10, skip_registration=True):
+    """CIFAR-10 from its binary archive."""
+
+    url_infos = tfds.image_classification.Cifar10.url_infos
+    archives: Path | None = None
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        paths = _archive_paths(self, dl_manager)
+        class_names, train, test = read_cifar10(paths["cifar-10-binary.tar.gz"])
+        features: Any = self.info.features
+        features["label"].names = class_names
+        return {"train": _examples(train, id_prefix="train_"), "test": _examples(test, id_prefix="test_")}
+
+
+class MNIST(tfds.image_classification.MNIST, skip_registration=True):
+    """MNIST from its four idx files."""
+
+    url_infos = tfds.image_classification.MNIST.url_infos
+    archives: Path | None = None
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        return _mnist_splits(_archive_paths(self, dl_manager))
+
+
+class FashionMNIST(tfds.image_classification.FashionMNIST, skip_registration=True):
+    """Fashion-MNIST from its four idx files, which are named as MNIST's are."""
+
+    url_infos = tfds.image_classification.FashionMNIST.url_infos
+    archives: Path | None = None
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        return _mnist_splits(_archive_paths(self, dl_manager))
+
+
+def prepare(builder: Builder, archives: Path | None = None) -> None:
+    """Downloads a set and writes it to its TFDS data folder, in the array_record format.
+
+    TFDS's download manager fetches the archives and checks them against the checksums TFDS has on record. An archive
+    put into the data folder's ``downloads/manual`` under its own name is checked and used in place of a download.
+
+    Args:
+        builder: TFDS's own builder of the set, made with the data folder.
+        archives: A folder that holds the set's archives, used as they are. Default: for Fashion-MNIST the files of the
+            Debian package dataset-fashion-mnist, where it is installed; else none, and they are downloaded.
+
+    Raises:
+        UserError: If an archive can be had nowhere or is not what it should be, if the set needs TensorFlow to be
+            prepared and that is not installed, or if the folder cannot be written to.
+    """
+    folder = Path(builder.data_dir_root)
+    own = {cls.name: cls for cls in (Cifar10, MNIST, FashionMNIST)}
+    if builder.name in own:
+        builder = own[builder.name](data_dir=folder)
+        packaged = _PACKAGED_ARCHIVES.get(builder.name)
+        builder.archives = archives or (packaged if packaged and packaged.is_dir() else None)
+        if builder.archives is None:
+            _require_network(builder, folder)
+    elif importlib.util.find_spec("tensorflow") is None:
+        raise UserError(
+            f"{builder.name} is not prepared in {folder}, and TFDS needs TensorFlow to prepare it; install tensorflow "
+            "or point --data-dir (or TFDS_DATA_DIR) at a folder that holds it, prepared elsewhere with "
+            'download_and_prepare(file_format="array_record")'
+        )
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it does
+            builder.download_and_prepare(
+                file_format="array_record",
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False, force_checksums_validation=True),
+            )
+    except NonMatchingChecksumError as error:
+        raise UserError(f"{str(error).splitlines()[0]} Remove that file and run again.") from error
+    except (requests.RequestException, tfds.download.DownloadError) as error:
+        raise _unobtainable(builder, folder, f"downloading it failed ({error})") from error
+    except OSError as error:
+        if not (builder.data_path / "dataset_info.json").exists():  # else another process was quicker
+            raise UserError(f"{builder.name} cannot be prepared in {folder}: {error}") from error
+
+
+def read_cifar10(path: Path) -> tuple[list[str], LabelledImages, LabelledImages]:
+    """Reads CIFAR-10's binary archive, ``cifar-10-binary.tar.gz``.
+
+    Five training files and a test file hold records of 3,073 bytes: the label, then the red, the green and the blue
+    pixels row by row. A text file names the classes.
+
+    Returns:
+        The ten class names, the training images and the test images, uint8 [N, 32, 32, 3].
+
+    Raises:
+        UserError: If the file is cut off or something else.
+    """
+    record = np.dtype([("label", np.uint8), ("image", np.uint8, (3, 32, 32))])
+    with _reading(path, "CIFAR-10's binary archive"):
+        with tarfile.open(path) as archive:
+            members = {Path(member.name).name: archive.extractfile(member) for member in archive.getmembers()}
+            files = {name: file.read() for name, file in members.items() if file is not None}
+        class_names = files["batches.meta.txt"].decode().split()
+        train = np.concatenate([np.frombuffer(files[f"data_batch_{i}.bin"], record) for i in range(1, 6)])
+        test = np.frombuffer(files["test_batch.bin"], record)
+        parts = [LabelledImages(part["image"].transpose(0, 2, 3, 1), part["label"]) for part in (train, test)]
+        for part in parts:
+            _require_labels_below(len(class_names), part.labels)
+    return class_names, parts[0], parts[1]
+
+
+def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
+    """Reads a gzipped idx file of bytes, the format of MNIST.
+
+    Two zero bytes, a byte for the type (8 is uint8) and one for the rank; then each dimension as a big-endian 32-bit
+    integer; then the values.
+
+    Raises:
+        UserError: If the file is cut off or something else.
+    """
+    with _reading(path, "a gzipped idx file of bytes"):
+        content = gzip.decompress(path.read_bytes())
+        if content[:3] != b"\x00\x00\x08":
+            raise ValueError(f"it starts with {content[:3]!r}")
+        rank = content[3]
+        shape = np.frombuffer(content, ">u4", count=rank, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _mnist_splits(paths: dict[str, Path]) -> dict[str, Iterator]:
+    splits = {}
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images_path, labels_path = paths[f"{prefix}-images-idx3-ubyte.gz"], paths[f"{prefix}-labels-idx1-ubyte.gz"]
+        images, labels = read_idx(images_path), read_idx(labels_path)
+        with _reading(images_path, "a file of 28x28 images"):
+            if images.shape[1:] != (28, 28):
+                raise ValueError(f"it holds an array of shape {images.shape}")
+        with _reading(labels_path, f"the labels of {images_path}"):
+            if labels.shape != images.shape[:1]:
+                raise ValueError(f"it holds an array of shape {labels.shape} for {len(images)} images")
+            _require_labels_below(10, labels)
+        splits[split] = _examples(LabelledImages(images, labels))
+    return splits
+
+
+def _examples(part: LabelledImages, id_prefix: str | None = None) -> Iterator[tuple[int, dict]]:
+    """Yields each image with its place in the archive as key: by the keys TFDS picks the order, so it is TFDS's own."""
+    for i, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
+        example = {"image": Image.fromarray(image), "label": int(label)}  # TFDS writes Pillow's images as PNG
+        yield i, example if id_prefix is None else example | {"id": f"{id_prefix}{i:05d}"}
+
+
+def _archive_paths(builder: Builder, dl_manager: Any) -> dict[str, Path]:
+    """Finds the set's archives by their names, in the folder given or through TFDS's download manager."""
+    if builder.archives is not None:
+        return {info.filename: builder.archives / info.filename for info in builder.url_infos.values()}
+    paths = dl_manager.download({info.filename: url for url, info in builder.url_infos.items()})
+    return {name: Path(path) for name, path in paths.items()}
+
+
+def _require_network(builder: Builder, folder: Path) -> None:
+    """Asks once for the first archive that is not here yet: TFDS itself would try for minutes."""
+    downloads = folder / "downloads"
+    for url, info in builder.url_infos.items():
+        downloaded = downloads / builder.name / get_dl_fname(url, info.checksum)
+        if downloaded.exists() or (downloads / "manual" / info.filename).exists():
+            continue
+        try:
+            requests.head(url, allow_redirects=True, timeout=_TIMEOUT).raise_for_status()
+        except requests.HTTPError as error:
+            raise _unobtainable(builder, folder, str(error)) from error
+        except requests.RequestException as error:
+            reason = f"{urlsplit(url).netloc} cannot be reached ({type(error).__name__})"
+            raise _unobtainable(builder, folder, reason) from error
+        return
+
+
+def _unobtainable(builder: Builder, folder: Path, reason: str) -> UserError:
+    archives = ", ".join(info.filename for info in builder.url_infos.values())
+    packaged = _PACKAGED_ARCHIVES.get(builder.name)
+    package = "- or, on Debian and Ubuntu, install the package dataset-fashion-mnist;\n" if packaged else ""
+    return UserError(
+        f"{builder.name} is not prepared in {folder}, and {reason}. Either\n"
+        f"- run this with --data-dir=FOLDER where there is a network, copy FOLDER/{builder.name} here\n"
+        f"  and point --data-dir (or TFDS_DATA_DIR) at the folder it lies in;\n"
+        f"- or put {archives}\n  into {folder / 'downloads' / 'manual'};\n"
+        f"{package}"
+        "- or take the data that needs no download: python -m experiments.digits"
+    )
+
+
+@contextlib.contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """Turns whatever goes wrong with a file's content into an error that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{path} is not {what}: there is no {error.args[0]} in it") from error
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"{path} is not {what}: {error}") from error
+
+
+def _require_labels_below(classes: int, labels: UInt8[np.ndarray, " n"]) -> None:
+    if labels.max() >= classes:
+        raise ValueError(f"it has the label {labels.max()}, and there are {classes} classes")

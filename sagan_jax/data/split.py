@@ -1,0 +1,114 @@
+"""From a labelled set of images to normal training images and a test set of normal and abnormal ones."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Int32, Shaped, UInt8
+
+from sagan_jax.errors import UserError
+
+
+class Dataset(NamedTuple):
+    """A classification set, before any of its classes is called abnormal.
+
+    Attributes:
+        name: What the set is called in reports and file names, for instance ``"cifar10"``.
+        class_names: One name a class; label ``i`` is ``class_names[i]``.
+        images: C is 1 (grey) or 3 (RGB).
+        labels: Indices into ``class_names``.
+        ids: One string an image, its part of the set and its place there: ``"train/00017"``, ``"test/00003"``.
+        is_test: True for the images of the set's own official test part.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    images: UInt8[np.ndarray, "n height width channel"]
+    labels: Int32[np.ndarray, " n"]
+    ids: Shaped[np.ndarray, " n"]
+    is_test: Bool[np.ndarray, " n"]
+
+
+class Split(NamedTuple):
+    """What a run sees: normal images to learn from, normal and abnormal ones to be tested on.
+
+    Attributes:
+        name: The data set's name.
+        abnormal: What is abnormal here, a class's name.
+        train: Normal images only.
+        train_ids: The ids of ``train``.
+        test: Normal images first, then the abnormal ones: the order the reference protocol depends on.
+        test_labels: True = abnormal.
+        test_ids: The ids of ``test``.
+    """
+
+    name: str
+    abnormal: str
+    train: UInt8[np.ndarray, "n height width channel"]
+    train_ids: Shaped[np.ndarray, " n"]
+    test: UInt8[np.ndarray, "m height width channel"]
+    test_labels: Bool[np.ndarray, " m"]
+    test_ids: Shaped[np.ndarray, " m"]
+
+
+def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
+    """Makes one class abnormal and all the others normal, as the paper's section 3 does.
+
+    The official training images of the other classes are the training set. Their official test images are the normal
+    part of the test set; its abnormal part is every image of the abnormal class, training and test images alike, since
+    no training run sees that class. For CIFAR-10 that is 45,000 for training, and 9,000 + 6,000 for the test.
+
+    Args:
+        dataset: A whole set.
+        abnormal: The abnormal class, by its name in ``dataset.class_names``.
+
+    Returns:
+        The split; within each of its parts the images keep the order they have in ``dataset``.
+
+    Raises:
+        UserError: If the set has no such class.
+    """
+    if abnormal not in dataset.class_names:
+        raise UserError(f"{dataset.name} has no class {abnormal!r}; its classes are {', '.join(dataset.class_names)}")
+    is_abnormal = dataset.labels == dataset.class_names.index(abnormal)
+    train = np.flatnonzero(~is_abnormal & ~dataset.is_test)
+    normal = np.flatnonzero(~is_abnormal & dataset.is_test)
+    test = np.concatenate([normal, np.flatnonzero(is_abnormal)])
+    return Split(
+        name=dataset.name,
+        abnormal=abnormal,
+        train=np.asarray(dataset.images[train]),
+        train_ids=dataset.ids[train],
+        test=np.asarray(dataset.images[test]),
+        test_labels=is_abnormal[test],
+        test_ids=dataset.ids[test],
+    )
+
+
+def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " kept"], Int[np.ndarray, " held_out"]]:
+    """Sets a random part of ``count`` images aside, the same part for the same seed.
+
+    Args:
+        count: How many images there are, at least 2.
+        fraction: The part to hold out, more than 0 and less than 1. It is rounded to whole images, of which at least
+            one is held out and at least one is kept.
+        seed: Any integer from 0 up.
+
+    Returns:
+        The indices kept and the indices held out, each ascending; together they are 0 ... count - 1.
+
+    Raises:
+        UserError: If the fraction is out of range or there are fewer than two images.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"the fraction held out is {fraction}; it must lie between 0 and 1, both excluded")
+    if count < 2:
+        raise UserError(f"holding images out needs at least 2 of them, here there are {count}")
+    held_out = min(max(1, round(count * fraction)), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def official_ids(is_test: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:
+    """Names every image by its official part and its place there, from 0: ``"train/00017"``, ``"test/00003"``."""
+    place = np.where(is_test, np.cumsum(is_test), np.cumsum(~is_test)) - 1
+    return np.array([f"{'test' if test else 'train'}/{i:05d}" for test, i in zip(is_test, place, strict=True)])
