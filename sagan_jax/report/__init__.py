@@ -1,0 +1,1 @@
+"""What a person looks at after a run, made from its numbers alone."""
