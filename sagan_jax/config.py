@@ -1,12 +1,18 @@
-"""The settings of the method, frozen, with the paper's and its authors' code's values as presets."""
+"""Every setting, frozen: of the method (with the paper's and its authors' code's values as presets), training, a run.
+
+Nothing heavy is imported here, so that a command line made from these answers at once.
+"""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from sagan_jax.errors import UserError
 
 Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
+Protocol = Literal["strict", "both"]
+Device = Literal["auto", "cpu", "gpu", "tpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,56 @@ class SaganConfig(AdversarialConfig):
         """Raises UserError for a value no run can have."""
         super().__post_init__()
         require(self.depth_multiplier >= 1, "depth_multiplier", self.depth_multiplier, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and on what a detector is trained. Batch size and epochs are the authors' code's."""
+
+    epochs: int = 15
+    """Passes over the training images."""
+    batch_size: int = 32
+    """Images a step."""
+    flip: bool = False
+    """Mirror each training image left to right with probability a half."""
+    validation_fraction: float = 0.05
+    """Part of the normal training images held out: for the validation loss and for calibration."""
+    seed: int = 0
+    """Seed of everything random: parameters, the held-out images, the order of the images, flips."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4294967295")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where a run goes, what it runs on and how it is judged."""
+
+    out: Path | None = None
+    """The run's folder; by default one under runs/ named after the experiment."""
+    resume: bool = False
+    """Go on from the last checkpoint in the folder, bit for bit as if never stopped."""
+    protocol: Protocol = "strict"
+    """Strict: running statistics, every image on its own, no look at the test set before the end. Both: beside it the
+    reference protocol, how the published numbers of this family were made, with each of its leaks of labels apart."""
+    select: Literal["last", "best"] = "last"
+    """The epoch that is judged: the last, or the best by the validation loss on held-out normal images."""
+    false_positive_rate: float = 0.05
+    """The share of normal images that the reported threshold may call abnormal."""
+    keep: int = 2
+    """How many of the last checkpoints are kept; the best is kept beside them."""
+    device: Device = "auto"
+    """Where it runs; auto takes an accelerator where there is one."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        rate = self.false_positive_rate
+        require(0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
+        require(self.keep >= 1, "keep", self.keep, "at least 1")
 
 
 def sagan_preset(name: Preset) -> SaganConfig:

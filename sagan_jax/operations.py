@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
@@ -16,21 +16,20 @@ def depthwise_separable_conv(
     pointwise_bias: Float[Array, " out"],
 ) -> Float[Array, "batch height width out"]:
     """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias)."""
-    size, _, multiplier, channels = depthwise_kernel.shape
-    # Channel c of copy j stands at j * channels + c.
-    parts = [
-        lax.conv_general_dilated(
-            x,
-            depthwise_kernel[:, :, j, None, :],  # [3, 3, 1, C]
-            window_strides=(1, 1),
-            padding=((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=channels,
+    _, _, multiplier, channels = depthwise_kernel.shape
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    def depthwise(j: int) -> Array:
+        shifted = (
+            padded[:, i : i + height, k : k + width] * depthwise_kernel[i, k, j][None, None, None, :]
+            for i in range(3)
+            for k in range(3)
         )
-        + depthwise_bias[j][None, None, None, :]
-        for j in range(multiplier)
-    ]
-    hidden = jnp.concatenate(parts, axis=-1)  # [B, H, W, k * C]
+        return sum(shifted, depthwise_bias[j][None, None, None, :])
+
+    # Channel c of copy j stands at j * channels + c.
+    hidden = jnp.concatenate([depthwise(j) for j in range(multiplier)], axis=-1)  # [B, H, W, k * C]
     return hidden @ pointwise_kernel.reshape(multiplier * channels, -1) + pointwise_bias[None, None, None, :]
 
 

@@ -7,7 +7,6 @@ no bit of the result.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -16,39 +15,16 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
-from sagan_jax.config import require
+from sagan_jax.config import TrainingConfig
 from sagan_jax.detector import Detector, Metrics, State
 from sagan_jax.errors import UserError
 
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called as `(steps done, steps of the epoch, mean metrics so far)`, about once a second."""
+Progress = Callable[[int, int, int, dict[str, float]], None]
+"""Called as `(epochs done, steps done in this one, steps in an epoch, its mean metrics)`, about once a second."""
 
 
 class NotFiniteError(UserError):
     """A loss or gradient became NaN or infinite; the message says which, and where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How long and on what a detector is trained. Batch size and epochs are the authors' code's."""
-
-    epochs: int = 15
-    """Passes over the training images."""
-    batch_size: int = 32
-    """Images a step."""
-    flip: bool = False
-    """Mirror each training image left to right with probability a half."""
-    validation_fraction: float = 0.05
-    """Part of the normal training images held out: for the validation loss and for calibration."""
-    seed: int = 0
-    """Seed of everything random: parameters, the held-out images, the order of the images, flips."""
-
-    def __post_init__(self) -> None:
-        """Raises UserError for a value no run can have."""
-        require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4294967295")
 
 
 class Totals(NamedTuple):
@@ -183,7 +159,7 @@ def train_epoch(
 
     done, stride = 0, 1 if progress else steps
     if progress:
-        progress(0, steps, {})
+        progress(epoch, 0, steps, {})
     while done < steps:
         started = time.monotonic()
         last = min(done + stride, steps)
@@ -194,7 +170,7 @@ def train_epoch(
         taken, done = last - done, last
         means = {name: float(value) / done for name, value in totals.sums.items()}
         if progress:
-            progress(done, steps, means)
+            progress(epoch, done, steps, means)
             # The first call compiles, so its time says nothing: grow gently towards a second a call.
             stride = min(max(1, int(taken / (time.monotonic() - started))), 4 * taken)
     return state, means

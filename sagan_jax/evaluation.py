@@ -1,0 +1,134 @@
+"""Judging a trained detector on a test set, under the strict and the reference protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sagan_jax.config import TrainingConfig
+from sagan_jax.data.split import Split
+from sagan_jax.detector import Detector, State
+from sagan_jax.metrics import auroc, summarise
+from sagan_jax.scoring import Calibration, reference_protocol_scores, score_images, threshold
+
+REFERENCE_AUROC = "reference_auroc"
+REFERENCE_NOTE = (
+    "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
+    "by its test AUROC. Shown to measure what each leak adds."
+)
+
+
+def evaluate_strict(
+    labels: np.ndarray, scores: np.ndarray, calibration: Calibration, false_positive_rate: float
+) -> dict[str, Any]:
+    """Every image-level metric with its interval, and what the calibrated threshold does on the test set.
+
+    Args:
+        labels: bool `[M]`, True = abnormal.
+        scores: Strict scores `[M]`.
+        calibration: From held-out normal training images; the test set has no part in it.
+        false_positive_rate: The rate the threshold is set for.
+
+    Returns:
+        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`.
+    """
+    limit = threshold(calibration, false_positive_rate)
+    return {name: interval._asdict() for name, interval in summarise(labels, scores)._asdict().items()} | {
+        "threshold": {
+            "value": limit,
+            "false_positive_rate_wanted": false_positive_rate,
+            "false_positive_rate": float((scores[~labels] > limit).mean()),
+            "recall": float((scores[labels] > limit).mean()),
+        }
+    }
+
+
+def reference_auroc(detector: Detector, state: State, split: Split, batch_size: int) -> dict[str, float]:
+    """AUROC under batch statistics, test images in order: what the reference protocol picks its epoch by."""
+    scores = reference_protocol_scores(detector, state, split.test, batch_size=batch_size, fields=("total",))
+    return {REFERENCE_AUROC: auroc(split.test_labels, scores["total"])}
+
+
+def evaluate_reference(
+    detector: Detector,
+    state: State,
+    split: Split,
+    history: Sequence[Mapping[str, float]],
+    training: TrainingConfig,
+) -> dict[str, Any]:
+    """The reference protocol taken apart: AUROC with its three leaks, then with one less at a time.
+
+    Args:
+        detector: The method.
+        state: Its state after the last epoch.
+        split: The test set, normal images first.
+        history: The epochs' metrics, each with its `reference_auroc`.
+        training: Its batch size is that of the test batches, as in the authors' code; its seed deals them.
+
+    Returns:
+        JSON values, from the reference protocol down to the strict one.
+    """
+
+    def shuffled() -> float:
+        order = np.random.default_rng(training.seed).permutation(len(split.test))
+        scores = reference_protocol_scores(
+            detector, state, split.test, batch_size=training.batch_size, order=order, fields=("total",)
+        )
+        return auroc(split.test_labels, scores["total"])
+
+    best = max(history, key=lambda row: row[REFERENCE_AUROC])
+    return {
+        "note": REFERENCE_NOTE,
+        "best_test_epoch": best["epoch"],
+        "batch_statistics_in_order_best_test_epoch": best[REFERENCE_AUROC],
+        "batch_statistics_in_order_last_epoch": history[-1][REFERENCE_AUROC],
+        "batch_statistics_shuffled_last_epoch": shuffled(),
+        "running_statistics_last_epoch": auroc(
+            split.test_labels, score_images(detector, state, split.test, fields=("total",))["total"]
+        ),
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The result as a few lines of text."""
+
+    def interval(name: str) -> str:
+        metric = result["strict"][name]
+        return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
+
+    limit = result["strict"]["threshold"]
+    lines = [
+        f"{result['dataset']}, abnormal: {result['abnormal']}; {result['method']}, epoch {result['strict']['epoch']} "
+        f"of {result['training']['epochs']}; {result['images']['test_normal']:,} normal and "
+        f"{result['images']['test_abnormal']:,} abnormal test images",
+        "",
+        "strict protocol (95 % bootstrap interval over test images)",
+        f"  AUROC              {interval('auroc')}",
+        f"  average precision  {interval('average_precision')}",
+        f"  F1-max             {interval('f1_max')} at score {result['strict']['f1_threshold']['value']:.4g}",
+        f"  equal error rate   {interval('equal_error_rate')}",
+        f"  threshold {limit['value']:.4g}, set on held-out normal images for {limit['false_positive_rate_wanted']:.0%} "
+        f"false positives: {limit['false_positive_rate']:.1%} on the test set, recall {limit['recall']:.1%}",
+    ]
+    if reference := result.get("reference"):
+        lines += [
+            "",
+            "reference protocol, AUROC (leaks labels; not a result)",
+            f"  batch statistics, in order, best test epoch: {reference['best_test_epoch']:<3} "
+            f"{reference['batch_statistics_in_order_best_test_epoch']:.3f}",
+            f"  batch statistics, in order, last epoch           {reference['batch_statistics_in_order_last_epoch']:.3f}",
+            f"  batch statistics, shuffled, last epoch           {reference['batch_statistics_shuffled_last_epoch']:.3f}",
+            f"  running statistics, last epoch: strict           {reference['running_statistics_last_epoch']:.3f}",
+        ]
+    return "\n".join(lines)
+
+
+def sweep(results: Sequence[Mapping[str, Any]]) -> str:
+    """A table of several runs' AUROCs, a line a class, and their mean."""
+    both = all("reference" in result for result in results)
+    name = "batch_statistics_in_order_best_test_epoch"
+    rows = [(r["abnormal"], r["strict"]["auroc"]["value"], r["reference"][name] if both else 0.0) for r in results]
+    rows.append(("mean", *(float(np.mean([row[i] for row in rows])) for i in (1, 2))))
+    lines = [f"{'abnormal':<12} {'strict':>7}" + (" reference (leaks labels)" if both else "")]
+    lines += [f"{abnormal:<12} {strict:7.3f}" + (f" {reference:9.3f}" if both else "") for abnormal, strict, reference in rows]
+    return "\n".join(lines)

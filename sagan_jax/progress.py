@@ -1,0 +1,38 @@
+"""The progress bar of a training run: losses, images a second, time left."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sagan_jax.training import Progress
+
+
+@contextmanager
+def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
+    """A bar over all images of all epochs on stderr, for `training.fit`.
+
+    Args:
+        epochs: Epochs in all.
+        batch_size: Images a step.
+
+    Yields:
+        What `fit` calls. Where stderr is no terminal, a line every half minute takes the bar's place.
+    """
+    from tqdm import tqdm
+
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    with tqdm(unit="image", unit_scale=True, mininterval=interval, maxinterval=interval, desc="compiling") as bar:
+
+        def report(epoch: int, done: int, steps: int, metrics: dict[str, float]) -> None:
+            bar.total = epochs * steps * batch_size
+            images = (epoch * steps + done) * batch_size
+            if not bar.n and not done:  # the start, or where a resumed run goes on
+                bar.initial = bar.n = images
+                bar.unpause()
+            if metrics:
+                bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
+                losses = {key: metrics[key] for key in ("generator_loss", "discriminator_loss") if key in metrics}
+                bar.set_postfix({key.removesuffix("_loss"): f"{value:.3g}" for key, value in losses.items()}, refresh=False)
+            bar.update(images - bar.n)
+
+        yield report

@@ -1,0 +1,43 @@
+"""What made a result: command, commit, versions, machine."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("sagan-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+
+
+def provenance(argv: list[str]) -> dict[str, Any]:
+    """The command, the commit of the code (None outside a clone), versions and the machine, as JSON values."""
+    return {
+        "command": shlex.join(argv),
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in PACKAGES},
+        "platform": platform.platform(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the code, with "+" if there are changes beside it; None where git or the clone is missing."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def command() -> list[str]:
+    """The command as it was given, with `python -m module` spelled out."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["python", "-m", module.name, *sys.argv[1:]] if module else sys.argv

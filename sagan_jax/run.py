@@ -1,0 +1,175 @@
+"""One run, from a split to its folder: trained, checkpointed, scored, reported."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sagan_jax import checkpoint, device, evaluation
+from sagan_jax.checkpoint import VALIDATION, Checkpoint
+from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax.data.split import Split, hold_out
+from sagan_jax.detector import Detector
+from sagan_jax.errors import UserError
+from sagan_jax.methods import METHODS
+from sagan_jax.progress import progress_bar
+from sagan_jax.provenance import provenance
+from sagan_jax.scoring import calibrate, calibrated, score_images
+from sagan_jax.training import fit, steps_per_epoch
+
+
+class Experiment(NamedTuple):
+    """All that decides a run's outcome, and where it goes.
+
+    Attributes:
+        split: Normal images to train on, the test set.
+        method: A name in `methods.METHODS`.
+        model: The method's configuration.
+        training: How long and on what it is trained.
+        config: How it is judged and what it runs on.
+        out: The run's folder.
+    """
+
+    split: Split
+    method: str
+    model: Any
+    training: TrainingConfig
+    config: RunConfig
+    out: Path
+
+
+class Trained(NamedTuple):
+    """What training leaves: the last checkpoint, the one that is judged (often the same), each epoch's metrics."""
+
+    last: Checkpoint
+    judged: Checkpoint
+    history: list[dict[str, float]]
+
+
+def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
+    """Trains a method on a split and leaves a folder that tells everything about it.
+
+    The folder has `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `scores.csv`, `result.json` and
+    pictures: `scores.png`, `roc.png`, `losses.png`, `images.png`.
+
+    Args:
+        experiment: What is run; its folder is made anew, or gone on with if `experiment.config.resume`.
+        argv: The command, for the record.
+
+    Returns:
+        What `result.json` has.
+
+    Raises:
+        UserError: If the folder is in use already, its checkpoint is of another configuration, the images do not suit
+            the method, or the training diverged. Nothing on disk is lost by any of them.
+    """
+    split, training, out = experiment.split, experiment.training, experiment.out
+    where = device.start(experiment.config.device)
+    if not experiment.config.resume and out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
+    kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
+    steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)
+    detector = METHODS[experiment.method].build(experiment.model, steps)
+
+    trained = train(experiment, detector, split.train[kept], split.train[held_out])
+    scores = score_images(detector, trained.judged.state, split.test)
+    images = {"train": len(kept), "held_out": len(held_out)}
+    result = identity(experiment) | {
+        **judge(experiment, detector, trained, scores["total"]),
+        "images": images | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
+        "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
+        "device": where,
+        "provenance": provenance(argv),
+    }
+    shares = calibrated(trained.judged.calibration, scores["total"])
+    run_folder.write_scores(out / "scores.csv", split, scores, shares)
+    run_folder.write_json(out / "result.json", result)
+    draw(experiment, detector, trained, scores["total"])
+    return result
+
+
+def identity(experiment: Experiment) -> dict[str, Any]:
+    """What a checkpoint must agree on to be gone on with, as JSON values."""
+    split = experiment.split
+    return {
+        "dataset": split.name,
+        "abnormal": split.abnormal,
+        "image_shape": list(split.train.shape[1:]),
+        "train_images": len(split.train),
+        "method": experiment.method,
+        "model": asdict(experiment.model),
+        "training": asdict(experiment.training),
+    }
+
+
+def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_out: np.ndarray) -> Trained:
+    """The epochs still to do; each ends with a line of metrics and a checkpoint, calibrated on held-out images."""
+    training, config, out = experiment.training, experiment.config, experiment.out
+    key, image_shape = jax.random.key(training.seed), images.shape[1:]
+    like = jax.eval_shape(lambda key: detector.init(key, image_shape), key)  # refuses shapes that do not suit
+
+    with (
+        checkpoint.open_checkpoints(out / "checkpoints", identity(experiment), config.keep) as checkpoints,
+        progress_bar(training.epochs, training.batch_size) as progress,
+    ):
+        last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
+        run_folder.write_json(out / "config.json", identity(experiment) | {"run": asdict(config)})
+        done = last.epoch if last else 0
+        state = last.state if last else detector.init(key, image_shape)
+        history = run_folder.read_metrics(out / "metrics.jsonl")[:done]
+        started = time.monotonic()
+        for epoch, state, metrics in fit(detector, state, images, training, first_epoch=done, progress=progress):
+            seconds = time.monotonic() - started
+            scores = score_images(detector, state, held_out)
+            row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
+            if config.protocol == "both":
+                row |= evaluation.reference_auroc(detector, state, experiment.split, training.batch_size)
+            row |= {"seconds": round(seconds, 2), "images_per_second": round(len(images) / seconds, 2)}
+            history.append(row)
+            run_folder.write_metrics(out / "metrics.jsonl", history)
+            last = Checkpoint(epoch, state, calibrate(scores["total"]))
+            checkpoint.save(checkpoints, last, row[VALIDATION])
+            started = time.monotonic()
+        assert last is not None  # a run has at least one epoch
+        judged = last if config.select == "last" else checkpoint.restore(checkpoints, like, "best")
+    return Trained(last, judged, history)
+
+
+def judge(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> dict[str, Any]:
+    """The strict result, and beside it, if asked for, the reference protocol taken apart."""
+    split, config = experiment.split, experiment.config
+    strict = evaluation.evaluate_strict(
+        split.test_labels, scores, trained.judged.calibration, config.false_positive_rate
+    )
+    judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    if config.protocol == "both":
+        judged["reference"] = evaluation.evaluate_reference(
+            detector, trained.last.state, split, trained.history, experiment.training
+        )
+    return judged
+
+
+def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> None:
+    """The pictures people look at."""
+    from sagan_jax.report import plots
+
+    split, out, judged = experiment.split, experiment.out, trained.judged
+    limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
+    title = f"{split.name}, abnormal: {split.abnormal}"
+    plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
+    plots.roc(out / "roc.png", {"strict": (split.test_labels, scores)})
+    plots.losses(out / "losses.png", trained.history)
+    chosen = np.concatenate(plots.extremes(scores, 8))
+    seen = score_images(detector, judged.state, split.test[chosen], fields=("reconstructed", "map"))
+    plots.gallery(
+        out / "images.png",
+        split.test[chosen],
+        seen["reconstructed"],
+        seen["map"],
+        scores[chosen],
+        split.test_labels[chosen],
+    )

@@ -1,0 +1,46 @@
+"""The files of a run's folder: JSON, metrics by epoch, scores by image. Each appears whole or not at all."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sagan_jax.data.split import Split
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file by one with this text, in one step: a run that dies here leaves the old one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON for people: indented, in the order given."""
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+
+
+def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Writes a line of JSON an epoch."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in history))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The epochs' metrics so far; none for a new folder."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def write_scores(path: Path, split: Split, scores: Mapping[str, np.ndarray], shares: np.ndarray) -> None:
+    """Writes a line an image: id, label (1 is abnormal), R, L, the score, and the share of normal images below it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "label", "R", "L", "score", "calibrated"))
+    columns = (scores["reconstruction"], scores["latent"], scores["total"], shares)
+    for name, label, *values in zip(split.test_ids, split.test_labels, *columns, strict=True):
+        writer.writerow((name, int(label), *(f"{value:.9g}" for value in values)))  # float32 read back exactly
+    write_text(path, text.getvalue())
