@@ -108,10 +108,11 @@ def prepare(builder: Builder, archives: Path | None = None) -> None:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it does
             builder.download_and_prepare(
                 file_format="array_record",
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False, force_checksums_validation=True),
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
     except NonMatchingChecksumError as error:
-        raise UserError(f"{str(error).splitlines()[0]} Remove that file and run again.") from error
+        artifact = str(error).splitlines()[0].rstrip(":")
+        raise UserError(f"{artifact}; remove that file and run this again") from error
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise _unobtainable(builder, folder, f"downloading it failed ({error})") from error
     except OSError as error:
@@ -137,11 +138,13 @@ def read_cifar10(path: Path) -> tuple[list[str], LabelledImages, LabelledImages]
             members = {Path(member.name).name: archive.extractfile(member) for member in archive.getmembers()}
             files = {name: file.read() for name, file in members.items() if file is not None}
         class_names = files["batches.meta.txt"].decode().split()
+        if len(class_names) != 10:
+            raise ValueError(f"it names {len(class_names)} classes")
         train = np.concatenate([np.frombuffer(files[f"data_batch_{i}.bin"], record) for i in range(1, 6)])
         test = np.frombuffer(files["test_batch.bin"], record)
         parts = [LabelledImages(part["image"].transpose(0, 2, 3, 1), part["label"]) for part in (train, test)]
         for part in parts:
-            _require_labels_below(len(class_names), part.labels)
+            _require_labels_below(10, part.labels)
     return class_names, parts[0], parts[1]
 
 
@@ -156,8 +159,8 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """
     with _reading(path, "a gzipped idx file of bytes"):
         content = gzip.decompress(path.read_bytes())
-        if content[:3] != b"\x00\x00\x08":
-            raise ValueError(f"it starts with {content[:3]!r}")
+        if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+            raise ValueError(f"it starts with {content[:4]!r}")
         rank = content[3]
         shape = np.frombuffer(content, ">u4", count=rank, offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(shape)
