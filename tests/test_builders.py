@@ -81,8 +81,20 @@ def served(tmp_path, monkeypatch):
         def __init__(self, *args):
             super().__init__(*args, directory=str(folder))
 
+        def do_GET(self):
+            if "cut-off" in self.path:
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(bytes(500))  # and no more
+            else:
+                super().do_GET()
+
+        def log_request(self, code="-", size="-"):
+            asked.append(f"{self.command} {self.path}")
+
         def log_message(self, format, *args):
-            asked.append(self.path)
+            pass
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -116,6 +128,7 @@ def test_an_idx_file_is_a_big_endian_shape_and_bytes(tmp_path):
     [
         (lambda files: files.pop("data_batch_3.bin"), "no data_batch_3.bin"),
         (lambda files: files.pop("batches.meta.txt"), "no batches.meta.txt"),
+        (lambda files: files.update({"batches.meta.txt": b"ant\nbee\n"}), "names 2 classes"),
         (lambda files: files.update({"test_batch.bin": files["test_batch.bin"][:-1]}), "multiple"),
         (lambda files: files.update({"test_batch.bin": b"\x0a" + bytes(3072)}), "label 10"),
     ],
@@ -145,6 +158,7 @@ def test_a_truncated_cifar_10_archive_is_named(tmp_path, kept):
         gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 6])),  # three announced, two there
         gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 6])),  # one announced, two there
         gzip.compress(bytes([0, 0, 8, 3, 0, 0])),
+        gzip.compress(bytes([0, 0, 8])),
         gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))[:-5],
     ],
 )
@@ -225,7 +239,7 @@ def test_an_archive_is_downloaded_checked_and_prepared_at_the_first_load(tmp_pat
     known_as(monkeypatch, builders.Cifar10, folder / "cifar-10-binary.tar.gz", url)
     dataset = load_tfds("cifar10", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert dataset.images.shape == (32, 32, 32, 3)
-    assert asked == ["/cifar-10-binary.tar.gz"] * 2  # is it there, and then the download
+    assert asked == ["HEAD /cifar-10-binary.tar.gz", "GET /cifar-10-binary.tar.gz"]
     again = load_tfds("cifar10", data_dir=tmp_path, cache_dir=tmp_path / "other")
     assert np.array_equal(again.images, dataset.images)
     assert len(asked) == 2
@@ -264,10 +278,19 @@ def test_without_a_network_the_error_comes_at_once_and_says_what_to_do(tmp_path,
 
 
 def test_a_host_that_has_it_no_longer_is_told_from_no_network(tmp_path, served, monkeypatch):
-    _, address, _ = served
+    _, address, asked = served
     write_cifar10(tmp_path / "cifar-10-binary.tar.gz")
     known_as(monkeypatch, builders.Cifar10, tmp_path / "cifar-10-binary.tar.gz", f"{address}/gone.tar.gz")
     with pytest.raises(UserError, match=r"404(.|\n)*experiments\.digits"):
+        load_tfds("cifar10", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    assert asked == ["HEAD /gone.tar.gz"]  # nothing was tried after the first answer
+
+
+def test_a_download_that_breaks_off_says_what_else_can_be_done(tmp_path, served, monkeypatch):
+    folder, address, _ = served
+    write_cifar10(folder / "cut-off.tar.gz")
+    known_as(monkeypatch, builders.Cifar10, folder / "cut-off.tar.gz", f"{address}/cut-off.tar.gz")
+    with pytest.raises(UserError, match=r"downloading it failed(.|\n)*experiments\.digits"):
         load_tfds("cifar10", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
 
 

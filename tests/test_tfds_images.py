@@ -248,9 +248,20 @@ def test_records_only_tensorflow_reads_are_said_to_be_so(insects, load):
         load()
 
 
-def test_broken_records_name_their_folder(insects, load):
-    (records,) = insects.glob("*test.array_record*")
+def half(records):
     os.truncate(records, records.stat().st_size // 2)
+
+
+def scribble(records):
+    content = bytearray(records.read_bytes())
+    content[300:400] = bytes(100)
+    records.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [half, scribble, Path.unlink])
+def test_broken_records_name_their_folder(insects, load, damage):
+    (records,) = insects.glob("*test.array_record*")
+    damage(records)
     with pytest.raises(UserError, match=r"insects.1\.2\.0 cannot be read"):
         load()
 

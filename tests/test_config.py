@@ -1,0 +1,44 @@
+import pytest
+
+from sagan_jax.config import RunConfig, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.errors import UserError
+
+
+def test_the_paper_preset_has_the_papers_constants():
+    c = sagan_preset("paper")
+    assert (c.weight_adversarial, c.weight_reconstruction, c.weight_latent) == (1, 40, 1)
+    assert (c.learning_rate, c.decay, c.beta1, c.beta2) == (2e-3, "linear", 0.5, 0.999)
+    assert (c.score_weight, c.depth_multiplier, c.pool, c.latent_in_discriminator) == (0.2, 2, "max", False)
+
+
+def test_the_reference_preset_has_the_authors_codes_constants():
+    c = sagan_preset("reference")
+    assert (c.weight_adversarial, c.weight_reconstruction, c.weight_latent) == (1, 50, 1)
+    assert (c.learning_rate, c.decay, c.beta1, c.beta2) == (2e-4, "constant", 0.5, 0.999)
+    assert (c.score_weight, c.depth_multiplier, c.pool, c.latent_in_discriminator) == (0.9, 1, "soft", True)
+    assert c.reinitialise_below == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (SaganConfig, {"width": 0}),
+        (SaganConfig, {"depth_multiplier": 0}),
+        (SaganConfig, {"learning_rate": 0.0}),
+        (SaganConfig, {"learning_rate": float("nan")}),
+        (SaganConfig, {"weight_latent": -1.0}),
+        (SaganConfig, {"weight_reconstruction": float("inf")}),
+        (SaganConfig, {"beta1": 1.0}),
+        (SaganConfig, {"score_weight": 1.1}),
+        (TrainingConfig, {"epochs": 0}),
+        (TrainingConfig, {"batch_size": 0}),
+        (TrainingConfig, {"validation_fraction": 1.0}),
+        (TrainingConfig, {"seed": -1}),
+        (RunConfig, {"false_positive_rate": 0.0}),
+        (RunConfig, {"keep": 0}),
+    ],
+)
+def test_an_impossible_value_is_named_with_what_is_allowed(settings, values):
+    (name,) = values
+    with pytest.raises(UserError, match=rf"^{name} is .*; it must be "):
+        settings(**values)
