@@ -11,6 +11,7 @@ from jax import Array
 
 from sagan_jax.config import AdversarialConfig
 from sagan_jax.detector import Detector, Metrics, Scores, Statistics
+from sagan_jax.layers import initialise
 from sagan_jax.losses import absolute_error, binary_cross_entropy, squared_error
 
 
@@ -59,9 +60,8 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
 
     def init(key: Array, image_shape: tuple[int, int, int]) -> AdversarialState:
         def player(module: nn.Module, key: Array) -> Player:
-            variables = module.init(key, jnp.zeros((1, *image_shape)), train=False)
-            params = variables["params"]
-            return Player(params, variables.get("batch_stats", {}), optimiser.init(params))
+            variables = initialise(module, key, image_shape)
+            return Player(variables["params"], variables["batch_stats"], optimiser.init(variables["params"]))
 
         @jax.jit  # one program in place of thousands of small ones
         def build(key: Array) -> AdversarialState:
@@ -133,16 +133,16 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         metrics = {
             "generator_loss": generator_loss,
             **generator_terms,
-            "generator_gradient_norm": optax.global_norm(generator_gradient),
+            "generator_gradient_norm": optax.tree.norm(generator_gradient),
             "discriminator_loss": discriminator_loss,
             **discriminator_terms,
-            "discriminator_gradient_norm": optax.global_norm(discriminator_gradient),
+            "discriminator_gradient_norm": optax.tree.norm(discriminator_gradient),
         }
         if config.reinitialise_below > 0:
             collapsed = discriminator_loss < config.reinitialise_below
             fresh_params = jax.lax.cond(
                 collapsed,
-                lambda: discriminator.init(key, batch[:1], train=False)["params"],
+                lambda: initialise(discriminator, key, batch.shape[1:])["params"],
                 lambda: new_discriminator.params,
             )
             new_discriminator = new_discriminator._replace(params=fresh_params)

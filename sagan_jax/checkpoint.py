@@ -119,11 +119,15 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The settings in which two configurations differ, each as "name is stored, not wanted"."""
-    flat_stored, flat_wanted = flatten(stored), flatten(wanted)
+    stored, wanted = flatten(stored), flatten(wanted)
+
+    def said(settings: Mapping[str, Any], name: str) -> str:
+        return repr(settings[name]) if name in settings else "absent"
+
     return [
-        f"{name} is {flat_stored.get(name, 'absent')!r}, not {flat_wanted.get(name, 'absent')!r}"
-        for name in sorted(flat_stored.keys() | flat_wanted.keys())
-        if flat_stored.get(name) != flat_wanted.get(name)
+        f"{name} is {said(stored, name)}, not {said(wanted, name)}"
+        for name in sorted(stored.keys() | wanted.keys())
+        if said(stored, name) != said(wanted, name)
     ]
 
 

@@ -3,11 +3,13 @@
 Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from sagan_jax import operations
@@ -16,9 +18,35 @@ weight_init = nn.initializers.normal(0.02)
 bias_init = nn.initializers.zeros_init()
 
 
-def scale_init(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """N(1, 0.02), where BatchNorm scales start."""
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def initialise(module: nn.Module, key: Array, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What `module.init` gives, in law: parameters and running statistics for images of a shape [H, W, C].
+
+    All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
+    """
+    images = jnp.zeros((1, *image_shape))
+    variables = dict(jax.eval_shape(lambda key: module.init(key, images, train=False), key))
+    params = jax.tree_util.tree_leaves_with_path(variables["params"])
+    sizes = [leaf.size for _, leaf in params]
+    noise = iter(jnp.split(0.02 * jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+
+    def parameter(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
+        draw, name = next(noise).reshape(leaf.shape), path[-1].key
+        if name.endswith("bias"):
+            return jnp.zeros(leaf.shape)
+        return 1.0 + draw if name == "scale" else draw
+
+    def statistic(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key])
+
+    return {
+        "params": jax.tree_util.tree_map_with_path(parameter, variables["params"]),
+        "batch_stats": jax.tree_util.tree_map_with_path(statistic, variables.get("batch_stats", {})),
+    }
 
 
 class BatchNorm(nn.Module):

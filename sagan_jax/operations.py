@@ -6,6 +6,8 @@ from jax import Array
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
+Halved = Float[Array, "batch half_height half_width channel"]
+Doubled = Float[Array, "batch twice_height twice_width channel"]
 
 
 def depthwise_separable_conv(
@@ -33,13 +35,13 @@ def depthwise_separable_conv(
     return hidden @ pointwise_kernel.reshape(multiplier * channels, -1) + pointwise_bias[None, None, None, :]
 
 
-def max_pool(x: Images) -> Images:
+def max_pool(x: Images) -> Halved:
     """2x2 maximum, stride 2."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
-def soft_pool(x: Images) -> Images:
+def soft_pool(x: Images) -> Halved:
     """2x2 SoftPool, stride 2: x weighted by exp(x) (Stergiou et al., 2021)."""
     batch, height, width, channels = x.shape
     windows = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
@@ -54,7 +56,7 @@ def interpolation_matrix(size: int) -> Float[Array, "twice size"]:
     return jnp.maximum(0.0, 1.0 - distance)
 
 
-def upsample(x: Images) -> Images:
+def upsample(x: Images) -> Doubled:
     """Bilinear upsampling by 2, align-corners."""
     _, height, width, _ = x.shape
     x = jnp.einsum("Hh,bhwc->bHwc", interpolation_matrix(height).astype(x.dtype), x)

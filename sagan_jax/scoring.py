@@ -28,7 +28,7 @@ QUANTILES = 1001
 def score_batch(
     detector: Detector,
     state: State,
-    images: UInt8[Array, "batch height width channel"],
+    images: UInt8[Array | np.ndarray, "batch height width channel"],
     statistics: Statistics = "running",
     fields: tuple[Field, ...] = PER_IMAGE,
 ) -> dict[str, Array]:

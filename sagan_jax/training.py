@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
@@ -21,6 +22,9 @@ from sagan_jax.errors import UserError
 
 Progress = Callable[[int, int, int, dict[str, float]], None]
 """Called as `(epochs done, steps done in this one, steps in an epoch, its mean metrics)`, about once a second."""
+
+
+Images = UInt8[Array | np.ndarray, "count height width channel"]
 
 
 class NotFiniteError(UserError):
@@ -35,9 +39,9 @@ class Totals(NamedTuple):
     bad: Metrics  # 1.0 for each metric that was not finite at that step
 
 
-def normalise(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
+def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """Bytes to what the networks see: 0..255 to [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1.0
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -59,7 +63,7 @@ def epoch_order(key: Array, epoch: int | Array, images: int, batch_size: int) ->
 
 
 def batch_at(
-    images: UInt8[Array, "count height width channel"], indices: Int[Array, " batch"], key: Array, flip: bool
+    images: Images, indices: Int[Array, " batch"], key: Array, flip: bool
 ) -> Float[Array, "batch height width channel"]:
     """Gathers, normalises and, if wanted, flips one batch, on the device."""
     batch = normalise(jnp.take(images, indices, axis=0))  # [B, H, W, C]
@@ -82,7 +86,7 @@ def run_steps(
     detector: Detector,
     state: State,
     totals: Totals,
-    images: UInt8[Array, "count height width channel"],
+    images: Images,
     order: Int[Array, "steps batch"],
     key: Array,
     first: int | Array,
@@ -124,7 +128,7 @@ def run_steps(
 def train_epoch(
     detector: Detector,
     state: State,
-    images: UInt8[Array, "count height width channel"],
+    images: Images,
     key: Array,
     epoch: int,
     *,
@@ -179,7 +183,7 @@ def train_epoch(
 def fit(
     detector: Detector,
     state: State,
-    images: UInt8[Array, "count height width channel"],
+    images: Images,
     config: TrainingConfig,
     *,
     first_epoch: int = 0,

@@ -67,4 +67,4 @@ def test_nothing_on_disk_is_a_pickle(folder):
 
 def test_differences_name_nested_and_absent_settings():
     assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == ["c is 2, not 3"]
-    assert differences({"a": 1}, {"d": None}) == ["a is 1, not 'absent'", "d is 'absent', not None"]
+    assert differences({"a": 1}, {"d": 2}) == ["a is 1, not absent", "d is absent, not 2"]
