@@ -1,26 +1,25 @@
-"""scikit-learn's digits, one digit abnormal: real scans that come with the package, so nothing is downloaded.
+"""scikit-learn's digits, one of them abnormal: real scans that come with the package, nothing is downloaded.
 
     python -m experiments.digits --abnormal=3
 """
 
+from typing import Any
+
 from experiments.leave_one_out import LeaveOneOut, main
-from sagan_jax.errors import UserError
 
 
-def load(data_dir, size):
-    """The digits; there is no data folder to look in."""
+def load(options: Any):
+    """The digits, at the size asked for."""
     from sagan_jax.data.digits import load_digits
 
-    if data_dir is not None:
-        raise UserError("--data-dir has no use here: the digits come with scikit-learn")
-    return load_digits(size)
+    return load_digits(options.size)
 
 
 DIGITS = LeaveOneOut(
     name="digits",
-    description=__doc__,
-    classes=tuple("0123456789"),
+    description=__doc__ or "",
     load=load,
+    classes=tuple("0123456789"),
     defaults={"width": 16, "epochs": 15},
 )
 

@@ -1,10 +1,11 @@
 """What the leave-one-class-out experiments share: the command line and the sweep over classes."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import field, make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sagan_jax.config import Preset, RunConfig, SaganConfig, TrainingConfig, sagan_preset
 from sagan_jax.errors import UserError
@@ -13,22 +14,29 @@ if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
 
 
-class LeaveOneOut(NamedTuple):
-    """An experiment of the kind "train on all classes but one, find that one".
-
-    Attributes:
-        name: Of the data set; names the folders of its runs.
-        description: What `--help` opens with.
-        classes: The classes by name.
-        load: From (data folder or None, side of the images) to the data set.
-        defaults: Where the experiment's defaults differ from the settings' own, by the name of the setting.
-    """
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneOut:
+    """An experiment of the kind "train on all classes but one, find that one"."""
 
     name: str
+    """The module's name in this package; names the folders of its runs."""
     description: str
-    classes: tuple[str, ...]
-    load: Callable[[Path | None, int], "Dataset"]
-    defaults: dict[str, Any] = {}
+    """What `--help` opens with."""
+    load: Callable[[Any], "Dataset"]
+    """From the parsed options to the data set."""
+    classes: tuple[str, ...] = ()
+    """The classes by name; empty if they depend on the data set chosen."""
+    flags: tuple[tuple[Any, ...], ...] = ()
+    """Further flags, as `dataclasses.make_dataclass` takes fields."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """Where the experiment's defaults differ from the settings' own, by the name of the setting."""
+
+
+def flag(name: str, kind: Any, text: str, **default: Any) -> tuple[Any, ...]:
+    """A flag with its help text, as `dataclasses.make_dataclass` takes a field."""
+    import tyro
+
+    return (name, Annotated[kind, tyro.conf.arg(help=text)], field(**default))
 
 
 def main(experiment: LeaveOneOut, argv: Sequence[str] | None = None) -> int:
@@ -42,11 +50,13 @@ def main(experiment: LeaveOneOut, argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 after a message about what the user can mend.
     """
     try:
-        options = parse(experiment, sys.argv[1:] if argv is None else list(argv))
-        run_classes(experiment, options)
+        run_classes(experiment, parse(experiment, sys.argv[1:] if argv is None else list(argv)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; --resume goes on from the last whole epoch", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -62,23 +72,23 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
         return replace(settings, **{k: v for k, v in experiment.defaults.items() if hasattr(settings, k)})
 
     preset = preset_in(argv)
-    options = make_dataclass(
-        "Options",
-        [
-            ("abnormal", Annotated[Literal[(*experiment.classes, "all")], tyro.conf.arg(help=ABNORMAL_HELP)]),
-            ("preset", Annotated[Preset, tyro.conf.arg(help=PRESET_HELP)], field(default="paper")),
-            ("size", Annotated[int, tyro.conf.arg(help=SIZE_HELP)], field(default=32)),
-            ("data_dir", Annotated[Path | None, tyro.conf.arg(help=DATA_DIR_HELP)], field(default=None)),
-            ("model", SaganConfig, field(default=with_defaults(sagan_preset(preset)))),
-            ("training", TrainingConfig, field(default=with_defaults(TrainingConfig()))),
-            ("run", RunConfig, field(default=RunConfig())),
-        ],
-        frozen=True,
-        kw_only=True,
+    class_name = Literal[(*experiment.classes, "all")] if experiment.classes else str
+    fields = [
+        flag("abnormal", class_name, "The class to be found, in no training image. 'all' runs every class in turn."),
+        flag("preset", Preset, "The paper's settings, or its authors' released code's.", default="paper"),
+        flag("size", int, "Side in pixels the images are resized to: 32, 64, 128 or 256.", default=32),
+        *experiment.flags,
+        ("model", SaganConfig, field(default=with_defaults(sagan_preset(preset)))),
+        ("training", TrainingConfig, field(default=with_defaults(TrainingConfig()))),
+        ("run", RunConfig, field(default=RunConfig())),
+    ]
+    return tyro.cli(
+        make_dataclass("Options", fields, frozen=True, kw_only=True),
+        prog=f"python -m experiments.{experiment.name}",
+        description=f"{experiment.description}\n\nThe defaults below are those of --preset={preset}.",
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes,),
     )
-    description = f"{experiment.description}\n\nDefaults below are those of --preset={preset}."
-    prog = f"python -m experiments.{experiment.name}"
-    return tyro.cli(options, prog=prog, description=description, args=argv, config=(tyro.conf.OmitArgPrefixes,))
 
 
 def preset_in(argv: Sequence[str]) -> Preset:
@@ -86,7 +96,7 @@ def preset_in(argv: Sequence[str]) -> Preset:
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", default="paper")
+    parser.add_argument("--preset", nargs="?")
     name = parser.parse_known_args(argv)[0].preset
     return "reference" if name == "reference" else "paper"  # a wrong name is told of by the real parser
 
@@ -98,21 +108,17 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, run
 
-    dataset = experiment.load(options.data_dir, options.size)
+    dataset = experiment.load(options)
     everything = options.abnormal == "all"
-    out = options.run.out or Path("runs") / f"{experiment.name}-{options.abnormal}-{options.preset}"
     results = []
-    for abnormal in experiment.classes if everything else (options.abnormal,):
-        folder = out / abnormal if everything else out
+    for abnormal in dataset.class_names if everything else (options.abnormal,):
+        name = re.sub(r"[^\w.-]+", "_", f"{dataset.name}-{abnormal}-{options.preset}")  # "T-shirt/top" is one folder
+        folder = Path("runs") / name
+        if options.run.out:
+            folder = options.run.out / name if everything else options.run.out
         split = leave_one_out(dataset, abnormal)
         result = run(Experiment(split, "sagan", options.model, options.training, options.run, folder), command())
         print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
         results.append(result)
     if everything:
         print(evaluation.sweep(results))
-
-
-ABNORMAL_HELP = "The class to be found: it is in no training image. 'all' runs every class in turn."
-PRESET_HELP = "The paper's settings, or those of its authors' released code; any flag below overrides one."
-SIZE_HELP = "Side of the images in pixels, which are resized to it: 32, 64, 128 or 256."
-DATA_DIR_HELP = "A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."

@@ -1,0 +1,43 @@
+"""Any image classification set of TensorFlow Datasets, one class abnormal. TensorFlow itself is not needed.
+
+    python -m experiments.tfds --dataset=svhn_cropped --abnormal=3
+
+CIFAR-10, MNIST and Fashion-MNIST (which have commands of their own) are downloaded and prepared where they are not
+yet; another set must have been prepared, as array_record files, with TensorFlow's own tools.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.leave_one_out import LeaveOneOut, flag, main
+
+DATA_DIR = flag("data_dir", Path | None, "A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own.", default=None)
+
+
+def load(options: Any, name: str | None = None):
+    """The set, from where TFDS keeps it."""
+    from sagan_jax.data.tfds_images import load_tfds
+
+    return load_tfds(name or options.dataset, data_dir=options.data_dir, size=options.size)
+
+
+def experiment_on(dataset: str, name: str, description: str, classes: tuple[str, ...]) -> LeaveOneOut:
+    """An experiment on one set of TFDS."""
+    return LeaveOneOut(
+        name=name,
+        description=description,
+        load=lambda options: load(options, dataset),
+        classes=classes,
+        flags=(DATA_DIR,),
+    )
+
+
+ANY = LeaveOneOut(
+    name="tfds",
+    description=__doc__ or "",
+    load=load,
+    flags=(flag("dataset", str, "The set's name in TFDS, such as svhn_cropped."), DATA_DIR),
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main(ANY))
