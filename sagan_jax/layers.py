@@ -41,7 +41,7 @@ def initialise(module: nn.Module, key: Array, image_shape: tuple[int, int, int])
         return 1.0 + draw if name == "scale" else draw
 
     def statistic(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
-        return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key])
+        return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key], jnp.float32)
 
     return {
         "params": jax.tree_util.tree_map_with_path(parameter, variables["params"]),

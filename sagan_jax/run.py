@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sagan_jax import checkpoint, device, evaluation
+from sagan_jax import checkpoint, device, evaluation, run_folder
 from sagan_jax.checkpoint import VALIDATION, Checkpoint
 from sagan_jax.config import RunConfig, TrainingConfig
 from sagan_jax.data.split import Split, hold_out

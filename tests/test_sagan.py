@@ -89,3 +89,12 @@ def test_bf16_arithmetic_leaves_parameters_statistics_and_scores_in_float32(key)
     scores = jax.eval_shape(detector.score, state, images)
     floats = [leaf for leaf in jax.tree.leaves((new_state, metrics, scores)) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype(jnp.float32)}
+
+
+def test_a_step_gives_back_a_state_of_the_very_types_it_takes(key):
+    """Or the second step would be compiled anew: weak types count."""
+    detector = sagan(SMALL, steps=10)
+    state = detector.init(key, (16, 16, 1))
+    new, _ = jax.eval_shape(detector.update, state, jax.ShapeDtypeStruct((2, 16, 16, 1), jnp.float32), key)
+    for old_leaf, new_leaf in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True):
+        assert (old_leaf.shape, old_leaf.dtype, old_leaf.weak_type) == (new_leaf.shape, new_leaf.dtype, new_leaf.weak_type)
