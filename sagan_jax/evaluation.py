@@ -53,7 +53,7 @@ def evaluate_reference(
     detector: Detector,
     state: State,
     split: Split,
-    history: Sequence[Mapping[str, float]],
+    history: Sequence[Mapping[str, Any]],
     training: TrainingConfig,
 ) -> dict[str, Any]:
     """The reference protocol taken apart: AUROC with its three leaks, then with one less at a time.

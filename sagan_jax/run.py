@@ -47,7 +47,7 @@ class Trained(NamedTuple):
 
     last: Checkpoint
     judged: Checkpoint
-    history: list[dict[str, float]]
+    history: list[dict[str, Any]]
 
 
 def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:

@@ -25,12 +25,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, default=str) + "\n")
 
 
-def write_metrics(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Writes a line of JSON an epoch."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in history))
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The epochs' metrics so far; none for a new folder."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 

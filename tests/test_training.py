@@ -6,7 +6,16 @@ import pytest
 from sagan_jax.config import TrainingConfig
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
-from sagan_jax.training import NotFiniteError, batch_at, epoch_order, fit, normalise, steps_per_epoch, train_epoch
+from sagan_jax.training import (
+    NotFiniteError,
+    batch_at,
+    fit,
+    fit_many,
+    normalise,
+    plan_epoch,
+    steps_per_epoch,
+    train_epoch,
+)
 
 IMAGES = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1) * np.ones((1, 2, 2, 1), np.uint8)
 
@@ -33,14 +42,14 @@ def test_normalisation_takes_bytes_to_minus_one_to_one():
 
 def test_an_epoch_shows_every_image_once_but_for_the_remainder(key):
     detector = summing_detector()
-    state, metrics = train_epoch(detector, detector.init(key, (2, 2, 1)), jnp.array(IMAGES), key, 0, batch_size=3)
+    state, metrics = train_epoch(detector, detector.init(key, (2, 2, 1)), jnp.array(IMAGES), plan_epoch(key, 0, 20, 3))
     assert state["step"] == 6
     assert sorted(np.asarray(state["seen"][:20])) == [0, 0] + [1] * 18
     assert metrics["other"] == 1
 
 
 def test_each_epoch_has_an_order_of_its_own_the_same_for_the_same_key(key):
-    orders = [np.asarray(epoch_order(key, epoch, 20, 5)) for epoch in (0, 0, 1)]
+    orders = [np.asarray(plan_epoch(key, epoch, 20, 5).order) for epoch in (0, 0, 1)]
     np.testing.assert_array_equal(orders[0], orders[1])
     assert (orders[0] != orders[2]).any()
     assert sorted(orders[2].ravel()) == list(range(20))
@@ -95,3 +104,18 @@ def test_too_few_images_for_a_batch_are_refused():
     assert steps_per_epoch(10, 5) == 2
     with pytest.raises(UserError, match="4 training images do not fill one batch of 5"):
         steps_per_epoch(4, 5)
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_many_models_at_once_come_out_as_each_alone(key, how):
+    detector, config = summing_detector(), TrainingConfig(epochs=2, batch_size=4)
+    subsets = np.stack([np.arange(0, 16), np.arange(4, 20)])
+    states = jax.vmap(lambda key: detector.init(key, (2, 2, 1)))(jax.random.split(key, 2))
+    *_, (epochs, states, metrics) = fit_many(detector, states, IMAGES, subsets, [7, 8], config, how=how)
+    assert epochs == 2
+    for model, (subset, seed) in enumerate(zip(subsets, (7, 8), strict=True)):
+        alone_config = TrainingConfig(epochs=2, batch_size=4, seed=seed)
+        *_, (_, alone, alone_metrics) = fit(detector, detector.init(key, (2, 2, 1)), IMAGES[subset], alone_config)
+        np.testing.assert_array_equal(states["seen"][model], alone["seen"])
+        np.testing.assert_array_equal(states["noise"][model], alone["noise"])
+        assert metrics["loss"][model] == pytest.approx(alone_metrics["loss"], rel=1e-6)
