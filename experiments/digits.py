@@ -1,6 +1,6 @@
 """scikit-learn's digits, one of them abnormal: real scans that come with the package, nothing is downloaded.
 
-    python -m experiments.digits --abnormal=3
+python -m experiments.digits --abnormal=3
 """
 
 from typing import Any

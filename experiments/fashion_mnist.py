@@ -1,6 +1,6 @@
 """Fashion-MNIST, one kind of garment abnormal.
 
-    python -m experiments.fashion_mnist --abnormal=Sandal
+python -m experiments.fashion_mnist --abnormal=Sandal
 """
 
 from experiments.leave_one_out import main

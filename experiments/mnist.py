@@ -1,6 +1,6 @@
 """MNIST, one digit abnormal.
 
-    python -m experiments.mnist --abnormal=3
+python -m experiments.mnist --abnormal=3
 """
 
 from experiments.leave_one_out import main

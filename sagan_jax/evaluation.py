@@ -130,5 +130,7 @@ def sweep(results: Sequence[Mapping[str, Any]]) -> str:
     rows = [(r["abnormal"], r["strict"]["auroc"]["value"], r["reference"][name] if both else 0.0) for r in results]
     rows.append(("mean", *(float(np.mean([row[i] for row in rows])) for i in (1, 2))))
     lines = [f"{'abnormal':<12} {'strict':>7}" + (" reference (leaks labels)" if both else "")]
-    lines += [f"{abnormal:<12} {strict:7.3f}" + (f" {reference:9.3f}" if both else "") for abnormal, strict, reference in rows]
+    lines += [
+        f"{abnormal:<12} {strict:7.3f}" + (f" {reference:9.3f}" if both else "") for abnormal, strict, reference in rows
+    ]
     return "\n".join(lines)

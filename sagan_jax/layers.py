@@ -1,4 +1,4 @@
-"""The layers of SAGAN's networks as Flax modules; the array arithmetic is in `operations`.
+"""The layers of SAGAN's networks as Flax modules; the arithmetic is in `convolution` and `operations`.
 
 Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sagan_jax import operations
+from sagan_jax import convolution, operations
 
 weight_init = nn.initializers.normal(0.02)
 bias_init = nn.initializers.zeros_init()
@@ -50,23 +50,31 @@ def initialise(module: nn.Module, key: Array, image_shape: tuple[int, int, int])
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over all axes but the last: epsilon 1e-5, running statistics moved by 0.1 a step.
+    """Batch normalisation over all axes but the last, and the activation after it.
+
+    Epsilon is 1e-5; a training step moves the running statistics by 0.1 of the way to the batch's.
 
     Attributes:
-        dtype: Arithmetic of the normalisation; statistics and parameters stay float32.
+        slope: Of the leaky ReLU that follows: 0 is ReLU, 1 is none.
     """
 
-    dtype: Any = jnp.float32
+    slope: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        return nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            scale_init=scale_init,
-        )(x)
+        channels = x.shape[-1]
+        scale = self.param("scale", scale_init, (channels,))
+        bias = self.param("bias", bias_init, (channels,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if not train:
+            return operations.activate(
+                operations.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope
+            )
+        x, batch_mean, batch_variance = operations.batch_norm(x, scale, bias, self.slope)
+        mean.value = 0.9 * mean.value + 0.1 * batch_mean
+        variance.value = 0.9 * variance.value + 0.1 * batch_variance
+        return x
 
 
 class Conv(nn.Module):
@@ -75,7 +83,6 @@ class Conv(nn.Module):
     Attributes:
         features: Output channels.
         size: Side of the kernel.
-        stride: Step of the window, the same both ways.
         padding: Zeros added on each side.
         use_bias: Whether a bias is added.
         dtype: Arithmetic of the convolution.
@@ -83,7 +90,6 @@ class Conv(nn.Module):
 
     features: int
     size: int
-    stride: int = 1
     padding: int = 0
     use_bias: bool = True
     dtype: Any = jnp.float32
@@ -93,7 +99,6 @@ class Conv(nn.Module):
         return nn.Conv(
             self.features,
             (self.size, self.size),
-            strides=self.stride,
             padding=((self.padding, self.padding),) * 2,
             use_bias=self.use_bias,
             dtype=self.dtype,
@@ -126,7 +131,24 @@ class DepthwiseSeparableConv(nn.Module):
             self.param("pointwise_bias", bias_init, (self.features,)),
         )
         x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
-        return operations.depthwise_separable_conv(x, *parameters)
+        return convolution.depthwise_separable_conv(x, *parameters)
+
+
+class StridedConv(nn.Module):
+    """DCGAN's convolution: 4x4, stride 2, padding 1, no bias.
+
+    Attributes:
+        features: Output channels.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        return convolution.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class ChannelAttention(nn.Module):
@@ -160,9 +182,9 @@ class SpatialAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        pooled = jnp.stack([x.mean(axis=-1), x.max(axis=-1)], axis=-1)  # [B, H, W, 2]
+        pooled = operations.channel_summaries(x)  # [B, H, W, 2]
         attention = Conv(1, 7, padding=3, use_bias=False, dtype=self.dtype)(pooled)  # [B, H, W, 1]
-        return x * nn.sigmoid(BatchNorm(self.dtype)(attention, train))
+        return x * nn.sigmoid(BatchNorm()(attention, train))
 
 
 class CBAM(nn.Module):

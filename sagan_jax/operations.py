@@ -1,63 +1,173 @@
-"""The array functions the networks are made of: pure, NHWC, no parameters of their own."""
+"""Normalising, pooling and resizing: array functions with the gradients that XLA would make slower. Pure, NHWC."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
 Halved = Float[Array, "batch half_height half_width channel"]
 Doubled = Float[Array, "batch twice_height twice_width channel"]
+Channels = Float[Array, " channel"]
+
+EPSILON = 1e-5
 
 
-def depthwise_separable_conv(
-    x: Images,
-    depthwise_kernel: Float[Array, "3 3 multiplier channel"],
-    depthwise_bias: Float[Array, "multiplier channel"],
-    pointwise_kernel: Float[Array, "multiplier channel out"],
-    pointwise_bias: Float[Array, " out"],
-) -> Float[Array, "batch height width out"]:
-    """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias)."""
-    _, _, multiplier, channels = depthwise_kernel.shape
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-    def depthwise(j: int) -> Array:
-        shifted = (
-            padded[:, i : i + height, k : k + width] * depthwise_kernel[i, k, j][None, None, None, :]
-            for i in range(3)
-            for k in range(3)
-        )
-        return sum(shifted, depthwise_bias[j][None, None, None, :])
-
-    # Channel c of copy j stands at j * channels + c.
-    hidden = jnp.concatenate([depthwise(j) for j in range(multiplier)], axis=-1)  # [B, H, W, k * C]
-    return hidden @ pointwise_kernel.reshape(multiplier * channels, -1) + pointwise_bias[None, None, None, :]
+def activate(x: Array, slope: float) -> Array:
+    """Leaky ReLU with this slope below zero: 0 is ReLU, 1 is none."""
+    return x if slope == 1.0 else jnp.where(x > 0, x, slope * x)
 
 
+def scale_and_shift(x: Images, scale: Channels, bias: Channels, mean: Channels, variance: Channels) -> Images:
+    """(x - mean) / sqrt(variance + 1e-5) * scale + bias, as one multiply-add."""
+    factor = scale * lax.rsqrt(variance + EPSILON)
+    shift = bias - mean * factor
+    return x * factor.astype(x.dtype)[None, None, None, :] + shift.astype(x.dtype)[None, None, None, :]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_norm(x: Images, scale: Channels, bias: Channels, slope: float) -> tuple[Images, Channels, Channels]:
+    """Normalises by the batch's own statistics, then activates.
+
+    Args:
+        x: Any float dtype; statistics are taken in float32.
+        scale: Multiplies each normalised channel.
+        bias: Added to each.
+        slope: Of the leaky ReLU that follows; 0 is ReLU, 1 is none.
+
+    Returns:
+        The result, and the batch's mean and (biased) variance by channel, through which no gradient flows.
+    """
+    return batch_norm_forward(x, scale, bias, slope)[0]
+
+
+def batch_norm_forward(
+    x: Array, scale: Array, bias: Array, slope: float
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    """Mean and mean square in one pass over x; what follows is one more."""
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(axis=(0, 1, 2))
+    variance = jnp.maximum(jnp.square(wide).mean(axis=(0, 1, 2)) - jnp.square(mean), 0.0)
+    result = activate(scale_and_shift(x, scale, bias, mean, variance), slope)
+    return (result, mean, variance), (x, scale, bias, mean, variance)
+
+
+def batch_norm_backward(slope: float, kept: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+    """One pass for two sums, one more for the gradient by x; the normalised x is made again, not stored."""
+    x, scale, bias, mean, variance = kept
+    gradient = gradients[0]
+    inverse = lax.rsqrt(variance + EPSILON)
+    if slope != 1.0:
+        gradient = jnp.where(scale_and_shift(x, scale, bias, mean, variance) > 0, gradient, slope * gradient)
+    wide, wide_x = gradient.astype(jnp.float32), x.astype(jnp.float32)
+    by_bias = wide.sum(axis=(0, 1, 2))
+    by_scale = ((wide * wide_x).sum(axis=(0, 1, 2)) - mean * by_bias) * inverse
+    # dx = scale / sd * (g - mean(g) - x_hat * mean(g * x_hat)), as a multiple of g, one of x, and a constant.
+    count = x.size // x.shape[-1]
+    factor = scale * inverse
+    by_x_factor = -factor * inverse * by_scale / count
+    constant = -factor * by_bias / count - by_x_factor * mean
+    by_x = (
+        wide * factor[None, None, None, :] + wide_x * by_x_factor[None, None, None, :] + constant[None, None, None, :]
+    )
+    return by_x.astype(x.dtype), by_scale, by_bias
+
+
+batch_norm.defvjp(batch_norm_forward, batch_norm_backward)
+
+
+def corners(x: Array) -> tuple[Array, ...]:
+    """The four pixels of each 2x2 window, row by row, each as a map of half the size."""
+    return tuple(x[:, row::2, column::2] for row in (0, 1) for column in (0, 1))
+
+
+def from_corners(parts: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
+    """The map of this shape that has these `corners`."""
+    top_left, top_right, bottom_left, bottom_right = parts
+    rows = (jnp.stack([top_left, top_right], axis=3), jnp.stack([bottom_left, bottom_right], axis=3))
+    return jnp.stack(rows, axis=2).reshape(shape)
+
+
+@jax.custom_vjp
 def max_pool(x: Images) -> Halved:
-    """2x2 maximum, stride 2."""
-    batch, height, width, channels = x.shape
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+    """2x2 maximum, stride 2. The gradient goes to the first of equals, row by row."""
+    a, b, c, d = corners(x)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Keeps the map and its maxima."""
+    maximum = max_pool(x)
+    return maximum, (x, maximum)
+
+
+def max_pool_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+    """Four comparisons, in place of XLA's scatter over windows."""
+    x, maximum = kept
+    parts, free = [], jnp.ones(maximum.shape, bool)
+    for corner in corners(x):
+        first = free & (corner == maximum)
+        parts.append(jnp.where(first, gradient, 0))
+        free &= ~first
+    return (from_corners(tuple(parts), x.shape),)
+
+
+max_pool.defvjp(max_pool_forward, max_pool_backward)
 
 
 def soft_pool(x: Images) -> Halved:
-    """2x2 SoftPool, stride 2: x weighted by exp(x) (Stergiou et al., 2021)."""
-    batch, height, width, channels = x.shape
-    windows = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-    weights = jax.nn.softmax(windows, axis=(2, 4))
-    return (windows * weights).sum(axis=(2, 4))
-
-
-def interpolation_matrix(size: int) -> Float[Array, "twice size"]:
-    """Rows map `size` samples to `2 * size`, linearly, with the end points kept (align corners)."""
-    source = jnp.linspace(0.0, size - 1.0, 2 * size)
-    distance = jnp.abs(source[:, None] - jnp.arange(size)[None, :])
-    return jnp.maximum(0.0, 1.0 - distance)
+    """2x2 SoftPool, stride 2: x weighted by exp(x) over each window (Stergiou et al., 2021)."""
+    parts = corners(x)
+    maximum = lax.stop_gradient(jnp.stack(parts).max(axis=0))  # of no account to the result; keeps exp in range
+    weights = [jnp.exp(part - maximum) for part in parts]
+    weighted = [weight * part for weight, part in zip(weights, parts, strict=True)]
+    return sum(weighted[1:], weighted[0]) / sum(weights[1:], weights[0])
 
 
 def upsample(x: Images) -> Doubled:
-    """Bilinear upsampling by 2, align-corners."""
-    _, height, width, _ = x.shape
-    x = jnp.einsum("Hh,bhwc->bHwc", interpolation_matrix(height).astype(x.dtype), x)
-    return jnp.einsum("Ww,bhwc->bhWc", interpolation_matrix(width).astype(x.dtype), x)
+    """Bilinear upsampling by 2, align-corners: output i lies at i * (n - 1) / (2n - 1) of the n inputs."""
+    return upsample_axis(lax.optimization_barrier(upsample_axis(x, 1)), 2)
+
+
+def upsample_axis(x: Array, axis: int) -> Array:
+    """Output 2i blends input i with the one before, 2i + 1 with the one after: shifts, no gathering."""
+    size = x.shape[axis]
+    shape = [size if a == axis else 1 for a in range(x.ndim)]
+    towards_before = (jnp.arange(size) / (2 * size - 1)).astype(x.dtype)
+    towards_after = towards_before[::-1]
+
+    def piece(start: int, stop: int) -> Array:
+        return lax.slice_in_dim(x, start, stop, axis=axis)
+
+    before = jnp.concatenate([piece(0, 1), piece(0, size - 1)], axis=axis)
+    after = jnp.concatenate([piece(1, size), piece(size - 1, size)], axis=axis)
+    even = x + (before - x) * towards_before.reshape(shape)
+    odd = x + (after - x) * towards_after.reshape(shape)
+    return jnp.stack([even, odd], axis=axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+@jax.custom_vjp
+def channel_summaries(x: Images) -> Float[Array, "batch height width 2"]:
+    """Mean and maximum over channels, what CBAM's spatial attention sees."""
+    channels = x.shape[-1]
+    mean = x @ jnp.full((channels, 1), 1 / channels, x.dtype)  # a matrix product is the fastest sum over channels
+    return jnp.concatenate([mean, x.max(axis=-1, keepdims=True)], axis=-1)
+
+
+def channel_summaries_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Keeps the map and its maxima."""
+    summaries = channel_summaries(x)
+    return summaries, (x, summaries[..., 1:])
+
+
+def channel_summaries_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+    """The maximum's gradient is shared by equals."""
+    x, maximum = kept
+    hit = x == maximum
+    share = gradient[..., 1:] / hit.sum(axis=-1, keepdims=True).astype(x.dtype)
+    return (gradient[..., :1] / x.shape[-1] + jnp.where(hit, share, 0),)
+
+
+channel_summaries.defvjp(channel_summaries_forward, channel_summaries_backward)

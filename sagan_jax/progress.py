@@ -32,7 +32,9 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
             if metrics:
                 bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
                 losses = {key: metrics[key] for key in ("generator_loss", "discriminator_loss") if key in metrics}
-                bar.set_postfix({key.removesuffix("_loss"): f"{value:.3g}" for key, value in losses.items()}, refresh=False)
+                bar.set_postfix(
+                    {key.removesuffix("_loss"): f"{value:.3g}" for key, value in losses.items()}, refresh=False
+                )
             bar.update(images - bar.n)
 
         yield report

@@ -80,7 +80,8 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     images = {"train": len(kept), "held_out": len(held_out)}
     result = identity(experiment) | {
         **judge(experiment, detector, trained, scores["total"]),
-        "images": images | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
+        "images": images
+        | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": where,
         "provenance": provenance(argv),

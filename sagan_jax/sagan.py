@@ -16,7 +16,7 @@ from sagan_jax.adversarial import reconstruction_gan
 from sagan_jax.config import SaganConfig
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
-from sagan_jax.layers import CBAM, BatchNorm, Conv, DepthwiseSeparableConv
+from sagan_jax.layers import CBAM, BatchNorm, Conv, DepthwiseSeparableConv, StridedConv
 
 
 class DoubleConv(nn.Module):
@@ -41,7 +41,7 @@ class DoubleConv(nn.Module):
                 x = DepthwiseSeparableConv(features, self.multiplier, self.dtype)(x)
             else:
                 x = Conv(features, 3, padding=1, dtype=self.dtype)(x)
-            x = nn.relu(BatchNorm(self.dtype)(x, train))
+            x = BatchNorm(slope=0.0)(x, train)  # with the ReLU
         return x
 
 
@@ -82,7 +82,9 @@ class Generator(nn.Module):
             x = attended if self.attend_encoder_path else x
 
         x = skips.pop()  # [B, H / 16, W / 16, 8w], attended: the bottleneck is an encoder output too
-        for level, (middle, features) in zip((4, 3, 2, 1), ((8 * w, 4 * w), (4 * w, 2 * w), (2 * w, w), (w, w)), strict=True):
+        for level, (middle, features) in zip(
+            (4, 3, 2, 1), ((8 * w, 4 * w), (4 * w, 2 * w), (2 * w, w), (w, w)), strict=True
+        ):
             x = jnp.concatenate([skips.pop(), operations.upsample(x)], axis=-1)  # [B, H / 2^(level-1), ...]
             x = DoubleConv(middle, features, self.multiplier, self.dtype, name=f"decoder{level}")(x, train)
         return Conv(self.channels, 1, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, H, W, C]
@@ -103,17 +105,14 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
-        def conv(features: int, size: int, stride: int, padding: int, name: str) -> Conv:
-            return Conv(features, size, stride, padding, use_bias=False, dtype=self.dtype, name=name)
-
-        x = nn.leaky_relu(conv(self.width, 4, 2, 1, "conv1")(images), 0.2)  # [B, H / 2, W / 2, width]
+        x = nn.leaky_relu(StridedConv(self.width, self.dtype, name="conv1")(images), 0.2)  # [B, H / 2, W / 2, width]
         level = 1
         while x.shape[1] > 4:
             level += 1
-            x = conv(2 * x.shape[-1], 4, 2, 1, f"conv{level}")(x)
-            x = nn.leaky_relu(BatchNorm(self.dtype, name=f"norm{level}")(x, train), 0.2)
-        latent = conv(self.latent_size, 4, 1, 0, "latent")(x)  # [B, 1, 1, latent]
-        logits = conv(1, 3, 1, 1, "classifier")(latent)  # [B, 1, 1, 1]
+            x = StridedConv(2 * x.shape[-1], self.dtype, name=f"conv{level}")(x)
+            x = BatchNorm(slope=0.2, name=f"norm{level}")(x, train)  # with the leaky ReLU
+        latent = Conv(self.latent_size, 4, use_bias=False, dtype=self.dtype, name="latent")(x)  # [B, 1, 1, latent]
+        logits = Conv(1, 3, padding=1, use_bias=False, dtype=self.dtype, name="classifier")(latent)  # [B, 1, 1, 1]
         return logits[:, 0, 0, 0].astype(jnp.float32), latent[:, 0, 0, :].astype(jnp.float32)  # [B], [B, latent]
 
 

@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images, train):
-        latent = nn.relu(BatchNorm()(Conv(5, 4, stride=4)(images), train)).mean(axis=(1, 2))  # [B, 5]
+        latent = nn.relu(BatchNorm()(Conv(5, 4)(images), train)).mean(axis=(1, 2))  # [B, 5]
         return nn.Dense(1)(latent)[:, 0], latent
 
 
@@ -53,7 +53,9 @@ def written_out_gradients(state, batch, latent_in_discriminator):
     generator, discriminator = Generator(), Discriminator()
 
     def train(module, params, player, x):
-        return module.apply({"params": params, "batch_stats": player.statistics}, x, train=True, mutable="batch_stats")[0]
+        return module.apply({"params": params, "batch_stats": player.statistics}, x, train=True, mutable="batch_stats")[
+            0
+        ]
 
     def bce(logits, target):
         return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, target)).mean()
@@ -117,7 +119,10 @@ def test_the_discriminators_statistics_move_on_real_then_on_generated_images(bat
     state, new, _ = updated(batch)
     discriminator, generator = Discriminator(), Generator()
     fake, _ = generator.apply(
-        {"params": state.generator.params, "batch_stats": state.generator.statistics}, batch, True, mutable="batch_stats"
+        {"params": state.generator.params, "batch_stats": state.generator.statistics},
+        batch,
+        True,
+        mutable="batch_stats",
     )
     statistics = state.discriminator.statistics
     for images in (batch, fake):

@@ -58,7 +58,9 @@ def test_a_device_that_is_not_there_ends_with_2(tmp_path, capsys):
     assert "device gpu is not to be had here; JAX sees cpu" in capsys.readouterr().err
 
 
-def test_data_that_can_be_had_nowhere_ends_with_2_and_names_the_experiment_without_download(tmp_path, capsys, monkeypatch):
+def test_data_that_can_be_had_nowhere_ends_with_2_and_names_the_experiment_without_download(
+    tmp_path, capsys, monkeypatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # no network, wherever this runs
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")

@@ -31,9 +31,7 @@ def scores(state):
 
 
 def test_the_score_is_the_weighted_sum_of_its_two_terms(scores):
-    np.testing.assert_allclose(
-        scores["total"], 0.2 * scores["reconstruction"] + 0.8 * scores["latent"], rtol=1e-6
-    )
+    np.testing.assert_allclose(scores["total"], 0.2 * scores["reconstruction"] + 0.8 * scores["latent"], rtol=1e-6)
 
 
 def test_the_reconstruction_term_and_the_map_are_the_squared_residual(scores):

@@ -58,7 +58,9 @@ def test_each_epoch_has_an_order_of_its_own_the_same_for_the_same_key(key):
 def test_where_the_calls_are_cut_changes_nothing(key):
     detector = summing_detector()
     seen = []
-    whole = list(fit(detector, detector.init(key, (2, 2, 1)), IMAGES, TrainingConfig(epochs=2, batch_size=3, flip=True)))
+    whole = list(
+        fit(detector, detector.init(key, (2, 2, 1)), IMAGES, TrainingConfig(epochs=2, batch_size=3, flip=True))
+    )
     cut = fit(
         detector,
         detector.init(key, (2, 2, 1)),
