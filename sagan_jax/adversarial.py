@@ -38,7 +38,7 @@ class Judgement(NamedTuple):
     latent: Array
 
 
-Networks = Callable[[tuple[int, int, int]], tuple[nn.Module, nn.Module]]
+Networks = Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]]
 """From an image shape [H, W, C] to a generator and a discriminator, both called as `module(images, train)`."""
 
 
@@ -58,7 +58,7 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
     """
     optimiser = optax.adam(learning_rate(config, steps), b1=config.beta1, b2=config.beta2)
 
-    def init(key: Array, image_shape: tuple[int, int, int]) -> AdversarialState:
+    def init(key: Array, image_shape: tuple[int, ...]) -> AdversarialState:
         def player(module: nn.Module, key: Array) -> Player:
             variables = initialise(module, key, image_shape)
             return Player(variables["params"], variables["batch_stats"], optimiser.init(variables["params"]))

@@ -111,7 +111,7 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
     stored = manager.restore(epoch, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
     if differing := differences(stored, dict(checkpoints.config)):
         raise UserError(f"the checkpoint in {manager.directory} is of another configuration: {'; '.join(differing)}")
-    calibration = Calibration(jax.ShapeDtypeStruct((QUANTILES,), np.float32))
+    calibration = Calibration(np.zeros(QUANTILES, np.float32))
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": like, "calibration": calibration})
     tree = manager.restore(epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
     return Checkpoint(epoch, tree["state"], Calibration(np.asarray(tree["calibration"].quantiles)))

@@ -153,7 +153,7 @@ def shifted_backward(
         chunks = (x.reshape(-1, count, *x.shape[1:]), gradient.reshape(-1, count, *gradient.shape[1:]))
         sums, by_x = lax.scan(accumulate, zeros, chunks)
     by_depthwise, by_pointwise, by_pointwise_bias = sums
-    # The depthwise bias reaches each pixel through the pointwise kernel, so its gradient is that of the other bias, sent back.
+    # The depthwise bias reaches the output through the pointwise kernel alone: the other bias's gradient, sent back.
     by_depthwise_bias = jnp.einsum("o,kco->kc", by_pointwise_bias, pointwise_kernel)
     return (
         by_x.reshape(x.shape),

@@ -55,6 +55,6 @@ class Detector(NamedTuple):
             depends on that image alone. A method that searches at test time does it in here.
     """
 
-    init: Callable[[Array, tuple[int, int, int]], State]
+    init: Callable[[Array, tuple[int, ...]], State]
     update: Callable[[State, Array, Array], tuple[State, Metrics]]
     score: Score

@@ -97,6 +97,7 @@ def summary(result: dict[str, Any]) -> str:
         return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
     limit = result["strict"]["threshold"]
+    wanted = f"{limit['false_positive_rate_wanted']:.0%}"
     lines = [
         f"{result['dataset']}, abnormal: {result['abnormal']}; {result['method']}, epoch {result['strict']['epoch']} "
         f"of {result['training']['epochs']}; {result['images']['test_normal']:,} normal and "
@@ -107,30 +108,32 @@ def summary(result: dict[str, Any]) -> str:
         f"  average precision  {interval('average_precision')}",
         f"  F1-max             {interval('f1_max')} at score {result['strict']['f1_threshold']['value']:.4g}",
         f"  equal error rate   {interval('equal_error_rate')}",
-        f"  threshold {limit['value']:.4g}, set on held-out normal images for {limit['false_positive_rate_wanted']:.0%} "
-        f"false positives: {limit['false_positive_rate']:.1%} on the test set, recall {limit['recall']:.1%}",
+        f"  threshold {limit['value']:.4g}, set on held-out normal images for {wanted} false positives: "
+        f"{limit['false_positive_rate']:.1%} on the test set, recall {limit['recall']:.1%}",
     ]
     if reference := result.get("reference"):
-        lines += [
-            "",
-            "reference protocol, AUROC (leaks labels; not a result)",
-            f"  batch statistics, in order, best test epoch: {reference['best_test_epoch']:<3} "
-            f"{reference['batch_statistics_in_order_best_test_epoch']:.3f}",
-            f"  batch statistics, in order, last epoch           {reference['batch_statistics_in_order_last_epoch']:.3f}",
-            f"  batch statistics, shuffled, last epoch           {reference['batch_statistics_shuffled_last_epoch']:.3f}",
-            f"  running statistics, last epoch: strict           {reference['running_statistics_last_epoch']:.3f}",
-        ]
+        best = f"batch statistics, in order, best test epoch ({reference['best_test_epoch']})"
+        leaks = {
+            best: "batch_statistics_in_order_best_test_epoch",
+            "batch statistics, in order, last epoch": "batch_statistics_in_order_last_epoch",
+            "batch statistics, shuffled, last epoch": "batch_statistics_shuffled_last_epoch",
+            "running statistics, last epoch: strict": "running_statistics_last_epoch",
+        }
+        lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]
+        lines += [f"  {name:<{len(best)}}  {reference[key]:.3f}" for name, key in leaks.items()]
     return "\n".join(lines)
 
 
 def sweep(results: Sequence[Mapping[str, Any]]) -> str:
     """A table of several runs' AUROCs, a line a class, and their mean."""
-    both = all("reference" in result for result in results)
-    name = "batch_statistics_in_order_best_test_epoch"
-    rows = [(r["abnormal"], r["strict"]["auroc"]["value"], r["reference"][name] if both else 0.0) for r in results]
-    rows.append(("mean", *(float(np.mean([row[i] for row in rows])) for i in (1, 2))))
-    lines = [f"{'abnormal':<12} {'strict':>7}" + (" reference (leaks labels)" if both else "")]
-    lines += [
-        f"{abnormal:<12} {strict:7.3f}" + (f" {reference:9.3f}" if both else "") for abnormal, strict, reference in rows
-    ]
+    columns = {"strict": [result["strict"]["auroc"]["value"] for result in results]}
+    if all("reference" in result for result in results):
+        key = "batch_statistics_in_order_best_test_epoch"
+        columns["reference (leaks labels)"] = [result["reference"][key] for result in results]
+    names = [*(result["abnormal"] for result in results), "mean"]
+    values = [[*column, float(np.mean(column))] for column in columns.values()]
+    lines = [f"{'abnormal':<12}" + "".join(f"  {title}" for title in columns)]
+    for i, name in enumerate(names):
+        cells = (f"  {column[i]:{len(title)}.3f}" for title, column in zip(columns, values, strict=True))
+        lines.append(f"{name:<12}" + "".join(cells))
     return "\n".join(lines)

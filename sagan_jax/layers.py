@@ -23,24 +23,24 @@ def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def initialise(module: nn.Module, key: Array, image_shape: tuple[int, int, int]) -> dict[str, Any]:
+def initialise(module: nn.Module, key: Array, image_shape: tuple[int, ...]) -> dict[str, Any]:
     """What `module.init` gives, in law: parameters and running statistics for images of a shape [H, W, C].
 
     All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
     """
     images = jnp.zeros((1, *image_shape))
-    variables = dict(jax.eval_shape(lambda key: module.init(key, images, train=False), key))
+    variables: Any = dict(jax.eval_shape(lambda key: module.init(key, images, train=False), key))
     params = jax.tree_util.tree_leaves_with_path(variables["params"])
     sizes = [leaf.size for _, leaf in params]
     noise = iter(jnp.split(0.02 * jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
 
-    def parameter(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
+    def parameter(path: Any, leaf: Any) -> Array:
         draw, name = next(noise).reshape(leaf.shape), path[-1].key
         if name.endswith("bias"):
             return jnp.zeros(leaf.shape)
         return 1.0 + draw if name == "scale" else draw
 
-    def statistic(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
+    def statistic(path: Any, leaf: Any) -> Array:
         return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key], jnp.float32)
 
     return {
@@ -71,7 +71,8 @@ class BatchNorm(nn.Module):
             return operations.activate(
                 operations.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope
             )
-        x, batch_mean, batch_variance = operations.batch_norm(x, scale, bias, self.slope)
+        normalised: Any = operations.batch_norm(x, scale, bias, self.slope)
+        x, batch_mean, batch_variance = normalised
         mean.value = 0.9 * mean.value + 0.1 * batch_mean
         variance.value = 0.9 * variance.value + 0.1 * batch_variance
         return x

@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +15,7 @@ from sagan_jax import __version__
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
-def provenance(argv: list[str]) -> dict[str, Any]:
+def provenance(argv: Sequence[str]) -> dict[str, Any]:
     """The command, the commit of the code (None outside a clone), versions and the machine, as JSON values."""
     return {
         "command": shlex.join(argv),

@@ -120,10 +120,10 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
         last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
         run_folder.write_json(out / "config.json", identity(experiment) | {"run": asdict(config)})
         done = last.epoch if last else 0
-        state = last.state if last else detector.init(key, image_shape)
+        start = last.state if last else detector.init(key, image_shape)
         history = run_folder.read_metrics(out / "metrics.jsonl")[:done]
         started = time.monotonic()
-        for epoch, state, metrics in fit(detector, state, images, training, first_epoch=done, progress=progress):
+        for epoch, state, metrics in fit(detector, start, images, training, first_epoch=done, progress=progress):
             seconds = time.monotonic() - started
             scores = score_images(detector, state, held_out)
             row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}

@@ -116,7 +116,7 @@ class Discriminator(nn.Module):
         return logits[:, 0, 0, 0].astype(jnp.float32), latent[:, 0, 0, :].astype(jnp.float32)  # [B], [B, latent]
 
 
-def check_image_shape(image_shape: tuple[int, int, int]) -> None:
+def check_image_shape(image_shape: tuple[int, ...]) -> None:
     """Raises UserError unless the networks can take the shape: a square, its side a power of two from 16 up."""
     height, width, channels = image_shape
     if height != width or height < 16 or height & (height - 1):
@@ -140,7 +140,7 @@ def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
     """
     dtype = jnp.bfloat16 if config.precision == "bf16" else jnp.float32
 
-    def networks(image_shape: tuple[int, int, int]) -> tuple[Generator, Discriminator]:
+    def networks(image_shape: tuple[int, ...]) -> tuple[Generator, Discriminator]:
         check_image_shape(image_shape)
         generator = Generator(
             channels=image_shape[-1],

@@ -54,6 +54,9 @@ class StepConfig(NamedTuple):
     many: Literal["vmap", "map"] | None = None
 
 
+PLAIN_STEP = StepConfig()
+
+
 def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """Bytes to what the networks see: 0..255 to [-1, 1]."""
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
@@ -147,7 +150,7 @@ def run_steps(
     plan: Plan,
     first: int | Array,
     last: int | Array,
-    config: StepConfig = StepConfig(),
+    config: StepConfig = PLAIN_STEP,
 ) -> tuple[State, Totals]:
     """Steps `first` to `last` (not included) of an epoch as one program; `state` and `totals` are given up to it.
 
@@ -184,7 +187,7 @@ def train_epoch(
     state: State,
     images: Images,
     plan: Plan,
-    config: StepConfig = StepConfig(),
+    config: StepConfig = PLAIN_STEP,
     *,
     epoch: int = 0,
     progress: Progress | None = None,
@@ -301,12 +304,12 @@ def fit_many(
         NotFiniteError: If a metric of any model was not finite in some step.
         UserError: If the images do not fill one batch.
     """
-    images, subsets = jax.device_put(images), jnp.asarray(subsets)
+    images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)
     for epoch in range(config.epochs):
         plan = jax.vmap(plan_epoch, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config.batch_size)
-        chosen = jax.vmap(jnp.take)(subsets, plan.order)
+        chosen = jax.vmap(jnp.take)(jnp.asarray(subsets), plan.order)
         states, metrics = train_epoch(
             detector, states, images, plan._replace(order=chosen), step, epoch=epoch, progress=progress
         )

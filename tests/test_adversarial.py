@@ -1,4 +1,4 @@
-"""The step: what it lowers, what it leaves alone, and that its one pass gives the gradients of the written-out losses."""
+"""The step: what it leaves alone, and that its one pass gives the gradients of the losses as written out."""
 
 import dataclasses
 
