@@ -1,51 +1,63 @@
-"""One batch split over 1, 2 and 8 devices (simulated on the CPU) gives the same losses."""
+"""One batch split over 1, 2 and 8 devices (simulated on the CPU) gives the same losses and the same state."""
 
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 PROGRAM = """
-import json, sys
-import jax, numpy as np
+import json
+import flax.linen as nn, jax, numpy as np
 from jax.sharding import Mesh
-from sagan_jax.config import SaganConfig, TrainingConfig
-from sagan_jax.sagan import sagan
+from sagan_jax import operations
+from sagan_jax.adversarial import reconstruction_gan
+from sagan_jax.config import AdversarialConfig, TrainingConfig
+from sagan_jax.layers import CBAM
+from sagan_jax.sagan import Discriminator, DoubleConv
 from sagan_jax.training import fit
 
-devices = int(sys.argv[1])
-images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 1), np.uint8)
-detector = sagan(SaganConfig(width=4, latent_size=8, learning_rate=1e-4), steps=4)
-state = detector.init(jax.random.key(0), (16, 16, 1))
-mesh = Mesh(np.array(jax.devices()[:devices]), ("batch",))
-*_, (_, state, metrics) = fit(detector, state, images, TrainingConfig(epochs=2, batch_size=8), mesh=mesh)
-print(json.dumps({"metrics": metrics, "devices": len(state.step.sharding.device_set)}))
+class OneLevel(nn.Module):  # every layer of SAGAN's generator, once
+    @nn.compact
+    def __call__(self, images, train):
+        x = DoubleConv(16, 16, 2)(images, train)
+        x = CBAM()(operations.max_pool(x), train)
+        return DoubleConv(1, 1, 0)(operations.upsample(x), train)
+
+def train(devices):
+    config = AdversarialConfig(width=4, latent_size=8, learning_rate=1e-5)
+    detector = reconstruction_gan(lambda shape: (OneLevel(), Discriminator(4, 8)), config, None)
+    state = detector.init(jax.random.key(0), (16, 16, 1))
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("batch",))
+    images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 1), np.uint8)
+    *_, (_, state, metrics) = fit(detector, state, images, TrainingConfig(epochs=2, batch_size=8), mesh=mesh)
+    statistics = jax.tree.leaves((state.generator.statistics, state.discriminator.statistics))
+    return {"metrics": metrics, "statistics": [leaf.tolist() for leaf in statistics],
+            "devices": len(state.step.sharding.device_set)}
+
+print(json.dumps({devices: train(devices) for devices in (1, 2, 8)}))
 """
 
 
-def run_on(devices):
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(devices)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | flags,
-    )
-    return json.loads(result.stdout)
-
-
 @pytest.fixture(scope="module")
-def one_device():
-    return run_on(1)
+def results():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", PROGRAM]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | flags)
+    return {int(devices): values for devices, values in json.loads(result.stdout).items()}
 
 
 @pytest.mark.parametrize("devices", [2, 8])
-def test_losses_and_gradient_norms_are_those_of_one_device(one_device, devices):
-    """With statistics of its own, a device with one of eight images would normalise quite differently."""
-    many = run_on(devices)
-    assert (one_device["devices"], many["devices"]) == (1, devices)
-    for name, value in one_device["metrics"].items():
-        assert many["metrics"][name] == pytest.approx(value, rel=2e-3), name
+def test_losses_and_statistics_are_those_of_one_device(results, devices):
+    """The learning rate is low: a bias before BatchNorm has no gradient but rounding, which Adam makes a full step of.
+
+    With statistics of its own, a device with one of eight images would normalise quite differently.
+    """
+    one, many = results[1], results[devices]
+    assert (one["devices"], many["devices"]) == (1, devices)
+    for name, value in one["metrics"].items():
+        assert many["metrics"][name] == pytest.approx(value, rel=1e-3), name
+    for wanted, got in zip(one["statistics"], many["statistics"], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
