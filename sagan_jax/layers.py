@@ -165,6 +165,9 @@ class ChannelAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        x = jax.lax.optimization_barrier(
+            x
+        )  # the maximum's gradient looks for it by equality: x must not be rounded anew
         channels = x.shape[-1]
         narrow = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, kernel_init=weight_init)
         wide = nn.Dense(channels, dtype=self.dtype, kernel_init=weight_init)

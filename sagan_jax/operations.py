@@ -97,21 +97,19 @@ def max_pool(x: Images) -> Halved:
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
-def max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Keeps the map and its maxima."""
-    maximum = max_pool(x)
-    return maximum, (x, maximum)
+def max_pool_forward(x: Array) -> tuple[Array, Array]:
+    """Keeps the map."""
+    return max_pool(x), x
 
 
-def max_pool_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
-    """Four comparisons, in place of XLA's scatter over windows."""
-    x, maximum = kept
-    parts, free = [], jnp.ones(maximum.shape, bool)
-    for corner in corners(x):
-        first = free & (corner == maximum)
-        parts.append(jnp.where(first, gradient, 0))
-        free &= ~first
-    return (from_corners(tuple(parts), x.shape),)
+def max_pool_backward(x: Array, gradient: Array) -> tuple[Array]:
+    """Comparisons in place of XLA's scatter over windows; one pixel of each window wins, however x was rounded."""
+    a, b, c, d = corners(x)
+    first = (a >= b) & (a >= c) & (a >= d)
+    second = ~first & (b >= c) & (b >= d)
+    third = ~first & ~second & (c >= d)
+    winners = (first, second, third, ~first & ~second & ~third)
+    return (from_corners(tuple(jnp.where(winner, gradient, 0) for winner in winners), x.shape),)
 
 
 max_pool.defvjp(max_pool_forward, max_pool_backward)
@@ -157,7 +155,8 @@ def channel_summaries(x: Images) -> Float[Array, "batch height width 2"]:
 
 
 def channel_summaries_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Keeps the map and its maxima."""
+    """Keeps the map and its maxima; x is held, for made anew in the backward pass it may round unlike its maximum."""
+    x = lax.optimization_barrier(x)
     summaries = channel_summaries(x)
     return summaries, (x, summaries[..., 1:])
 
