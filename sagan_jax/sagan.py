@@ -5,6 +5,7 @@ judges it and lends its latent to the loss and the score. Parameters at 32 px, R
 (17,345,875 without depthwise-separable convolutions), discriminator 1,069,700.
 """
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -128,8 +129,9 @@ def check_image_shape(image_shape: tuple[int, ...]) -> None:
         raise UserError(f"images have {channels} channels; 1 (grey) and 3 (RGB) are allowed")
 
 
+@lru_cache(maxsize=32)
 def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
-    """SAGAN as a detector.
+    """SAGAN as a detector; the same settings give the same functions, so that JAX compiles them once a process.
 
     Args:
         config: Its settings; `sagan_preset` has the paper's and the authors' code's.

@@ -260,13 +260,14 @@ def fit(
         NotFiniteError: If a metric was not finite in some step.
         UserError: If the images do not fill one batch, or the mesh does not divide it.
     """
-    sharding = None
+    sharding, everywhere = None, jnp.zeros(()).sharding  # the default device
     if mesh is not None:
         if config.batch_size % mesh.size:
             raise UserError(f"a batch of {config.batch_size} cannot be split evenly over {mesh.size} devices")
         sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        state, images = jax.device_put((state, images), NamedSharding(mesh, PartitionSpec()))
-    images = jax.device_put(images)
+        everywhere = NamedSharding(mesh, PartitionSpec())
+    # A new state and one read from a checkpoint are placed alike, so that both run the same compiled program.
+    state, images = jax.device_put((state, images), everywhere)
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)
     for epoch in range(first_epoch, config.epochs):
         plan = plan_epoch(key, epoch, len(images), config.batch_size)
