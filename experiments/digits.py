@@ -1,6 +1,8 @@
 """scikit-learn's digits, one of them abnormal: real scans that come with the package, nothing is downloaded.
 
 python -m experiments.digits --abnormal=3
+
+Two minutes on 2 cores, narrow networks (--width=16) for 1,200 small images. Expect a strict AUROC of about 0.56.
 """
 
 from typing import Any
