@@ -9,7 +9,7 @@ from sagan_jax.errors import UserError
 
 def cache_folder() -> Path:
     """The user's cache folder for this project: `$XDG_CACHE_HOME` or `~/.cache`, then `sagan_jax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sagan_jax"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sagan_jax"
 
 
 def start(device: Device = "auto") -> str:

@@ -9,7 +9,7 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, State
 from sagan_jax.metrics import auroc, summarise
-from sagan_jax.scoring import Calibration, reference_protocol_scores, score_images, threshold
+from sagan_jax.scoring import Calibration, reference_protocol_scores, threshold
 
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
@@ -43,16 +43,21 @@ def evaluate_strict(
     }
 
 
-def reference_auroc(detector: Detector, state: State, split: Split, batch_size: int) -> dict[str, float]:
-    """AUROC under batch statistics, test images in order: what the reference protocol picks its epoch by."""
-    scores = reference_protocol_scores(detector, state, split.test, batch_size=batch_size, fields=("total",))
-    return {REFERENCE_AUROC: auroc(split.test_labels, scores["total"])}
+def reference_auroc(
+    detector: Detector, state: State, split: Split, batch_size: int, order: np.ndarray | None = None
+) -> float:
+    """AUROC under batch statistics: in order, by which the reference protocol picks its epoch, or in another order."""
+    scores = reference_protocol_scores(
+        detector, state, split.test, batch_size=batch_size, order=order, fields=("total",)
+    )
+    return auroc(split.test_labels, scores["total"])
 
 
 def evaluate_reference(
     detector: Detector,
     state: State,
     split: Split,
+    running_scores: np.ndarray,
     history: Sequence[Mapping[str, Any]],
     training: TrainingConfig,
 ) -> dict[str, Any]:
@@ -62,30 +67,22 @@ def evaluate_reference(
         detector: The method.
         state: Its state after the last epoch.
         split: The test set, normal images first.
+        running_scores: The state's strict scores of the test set `[M]`.
         history: The epochs' metrics, each with its `reference_auroc`.
         training: Its batch size is that of the test batches, as in the authors' code; its seed deals them.
 
     Returns:
         JSON values, from the reference protocol down to the strict one.
     """
-
-    def shuffled() -> float:
-        order = np.random.default_rng(training.seed).permutation(len(split.test))
-        scores = reference_protocol_scores(
-            detector, state, split.test, batch_size=training.batch_size, order=order, fields=("total",)
-        )
-        return auroc(split.test_labels, scores["total"])
-
+    order = np.random.default_rng(training.seed).permutation(len(split.test))
     best = max(history, key=lambda row: row[REFERENCE_AUROC])
     return {
         "note": REFERENCE_NOTE,
         "best_test_epoch": best["epoch"],
         "batch_statistics_in_order_best_test_epoch": best[REFERENCE_AUROC],
         "batch_statistics_in_order_last_epoch": history[-1][REFERENCE_AUROC],
-        "batch_statistics_shuffled_last_epoch": shuffled(),
-        "running_statistics_last_epoch": auroc(
-            split.test_labels, score_images(detector, state, split.test, fields=("total",))["total"]
-        ),
+        "batch_statistics_shuffled_last_epoch": reference_auroc(detector, state, split, training.batch_size, order),
+        "running_statistics_last_epoch": auroc(split.test_labels, running_scores),
     }
 
 

@@ -128,7 +128,8 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
             scores = score_images(detector, state, held_out)
             row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
             if config.protocol == "both":
-                row |= evaluation.reference_auroc(detector, state, experiment.split, training.batch_size)
+                leaking = evaluation.reference_auroc(detector, state, experiment.split, training.batch_size)
+                row[evaluation.REFERENCE_AUROC] = leaking
             row |= {"seconds": round(seconds, 2), "images_per_second": round(len(images) / seconds, 2)}
             history.append(row)
             run_folder.write_metrics(out / "metrics.jsonl", history)
@@ -148,8 +149,10 @@ def judge(experiment: Experiment, detector: Detector, trained: Trained, scores: 
     )
     judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
     if config.protocol == "both":
+        if trained.judged is not trained.last:  # otherwise these are the scores at hand
+            scores = score_images(detector, trained.last.state, split.test, fields=("total",))["total"]
         judged["reference"] = evaluation.evaluate_reference(
-            detector, trained.last.state, split, trained.history, experiment.training
+            detector, trained.last.state, split, scores, trained.history, experiment.training
         )
     return judged
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from sagan_jax.data import image_cache
 from sagan_jax.data.split import Dataset, official_ids
+from sagan_jax.device import cache_folder
 from sagan_jax.errors import UserError
 
 Builder = Any  # a tfds.core.DatasetBuilder; TFDS's own annotations are too wide to check against
@@ -73,9 +74,7 @@ def _data_folder(data_dir: str | Path | None) -> Path:
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
-    if cache_dir is None:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sagan_jax"
-    return Path(cache_dir).expanduser()
+    return cache_folder() if cache_dir is None else Path(cache_dir).expanduser()
 
 
 def _prepared_builder(name: str, folder: Path) -> Builder:
