@@ -210,7 +210,10 @@ def train_epoch(
         NotFiniteError: If a metric was not finite in some step.
     """
     steps = plan.order.shape[-2]
+    images = jnp.asarray(images)
     totals = start_totals(detector, state, images, plan, config)
+    # A program's outputs are bound to a device. Inputs that are not yet would have the second call compiled again.
+    state, totals, plan = jax.device_put((state, totals, plan), images.sharding)
     means: dict[str, Any] = {}
     done, stride = 0, 1 if progress else steps
     if progress:

@@ -121,3 +121,13 @@ def test_many_models_at_once_come_out_as_each_alone(key, how):
         np.testing.assert_array_equal(states["seen"][model], alone["seen"])
         np.testing.assert_array_equal(states["noise"][model], alone["noise"])
         assert metrics["loss"][model] == pytest.approx(alone_metrics["loss"], rel=1e-6)
+
+
+def test_all_calls_of_all_epochs_run_one_compiled_program(key, caplog):
+    detector = summing_detector()
+    config = TrainingConfig(batch_size=2, epochs=2)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        for _ in fit(detector, detector.init(key, (2, 2, 1)), IMAGES, config, progress=lambda *_: None):
+            pass
+    compiled = [record.message for record in caplog.records if record.message.startswith("Compiling jit(run_steps)")]
+    assert len(compiled) == 1
