@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from sagan_jax.command import guarded
 from sagan_jax.config import Preset, RunConfig, SaganConfig, TrainingConfig, sagan_preset
-from sagan_jax.errors import UserError
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -47,17 +47,9 @@ def main(experiment: LeaveOneOut, argv: Sequence[str] | None = None) -> int:
         argv: The command line without the program's name; None takes the process's.
 
     Returns:
-        The exit code: 0, or 2 after a message about what the user can mend.
+        The exit code, see `sagan_jax.command.guarded`.
     """
-    try:
-        run_classes(experiment, parse(experiment, sys.argv[1:] if argv is None else list(argv)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; --resume goes on from the last whole epoch", file=sys.stderr)
-        return 130
-    return 0
+    return guarded(lambda: run_classes(experiment, parse(experiment, sys.argv[1:] if argv is None else list(argv))))
 
 
 def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:

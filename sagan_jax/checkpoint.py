@@ -88,26 +88,30 @@ def epochs(checkpoints: Checkpoints) -> list[int]:
     return sorted(checkpoints.manager.all_steps())
 
 
-def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"] = "last") -> Checkpoint:
+def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"] | int = "last") -> Checkpoint:
     """Reads a checkpoint back.
 
     Args:
         checkpoints: The folder.
         like: A state of the same detector (or its `jax.eval_shape`), for the structure, shapes and dtypes.
-        which: The last epoch's, or that with the lowest validation loss.
+        which: The last epoch's, that with the lowest validation loss, or an epoch by its number.
 
     Returns:
         The checkpoint.
 
     Raises:
-        UserError: If there is none, or if it was made under another configuration; the message names the settings.
+        UserError: If there is none (of that epoch), or if it was made under another configuration; the message names
+            the settings.
     """
     import orbax.checkpoint as ocp
 
     manager = checkpoints.manager
-    epoch = manager.latest_step() if which == "last" else manager.best_step()
-    if epoch is None:
+    there = epochs(checkpoints)
+    if not there:
         raise UserError(f"there is no checkpoint in {manager.directory}")
+    if isinstance(which, int) and which not in there:
+        raise UserError(f"there is no checkpoint of epoch {which} in {manager.directory}; there is one of {there}")
+    epoch = which if isinstance(which, int) else there[-1] if which == "last" else manager.best_step()
     stored = manager.restore(epoch, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
     if differing := differences(stored, dict(checkpoints.config)):
         raise UserError(f"the checkpoint in {manager.directory} is of another configuration: {'; '.join(differing)}")

@@ -64,12 +64,19 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
         What `result.json` has.
 
     Raises:
-        UserError: If the folder is in use already, its checkpoint is of another configuration, the images do not suit
-            the method, or the training diverged. Nothing on disk is lost by any of them.
+        UserError: If the folder has a run already, is in use by another process or cannot be written to, its checkpoint
+            is of another configuration, the images do not suit the method, or the training diverged. Nothing on disk
+            is lost by any of them.
     """
+    with run_folder.locked(experiment.out):
+        return run_locked(experiment, argv)
+
+
+def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
+    """The run, once its folder is this process's alone."""
     split, training, out = experiment.split, experiment.training, experiment.out
     where = device.start(experiment.config.device)
-    if not experiment.config.resume and out.exists() and any(out.iterdir()):
+    if not experiment.config.resume and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
     kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
     steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)

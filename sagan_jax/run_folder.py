@@ -4,13 +4,41 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sagan_jax.data.split import Split
+from sagan_jax.errors import UserError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a run's folder to one process; a process that dies lets go of it, however it dies.
+
+    Raises:
+        UserError: If another process has it, or it cannot be made or written to.
+    """
+    import fcntl
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}; name another folder with --out") from error
+    try:
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{folder} cannot be written to; name another folder with --out")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder itself: no file to leave behind
+        except OSError as error:
+            raise UserError(f"{folder} is in use by another process; name another folder with --out") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

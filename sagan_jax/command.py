@@ -1,0 +1,56 @@
+"""How every command ends: with an exit code that scripts can rely on, and a line that says what to do next."""
+
+import errno
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from sagan_jax.errors import UserError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+STOPPED = "stopped; nothing finished is lost. The same command with --resume goes on from the last whole epoch"
+
+
+class Terminated(BaseException):
+    """SIGTERM came. Like KeyboardInterrupt no `Exception`, so that no handler of errors swallows it."""
+
+
+def guarded(action: Callable[[], object]) -> int:
+    """Runs a command's work and turns the ways it can end into exit codes.
+
+    Args:
+        action: The work; an `int` it returns is the exit code, anything else means 0.
+
+    Returns:
+        2 after a message on stderr about what the user can mend, 130 after SIGINT, 143 after SIGTERM; else the
+        action's own.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not the main thread: whoever runs that has the signals
+        before = None
+    try:
+        code = action()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(f"error: {error}; what was written before is whole, and --resume goes on from it", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
+    except Terminated:
+        print(STOPPED, file=sys.stderr)
+        return 143
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+    return code if isinstance(code, int) else 0
