@@ -59,17 +59,18 @@ def test_a_larger_picture_shows_the_same_scene():
 
 
 def test_a_set_is_its_scenes_in_the_order_of_the_protocol():
-    split, kinds, masks = load_bolts(size=32, seed=5, train=3, test_normal=2, test_abnormal=6)
+    split = load_bolts(size=32, seed=5, train=3, test_normal=2, test_abnormal=6)
     assert split.train.shape == (3, 32, 32, 3)
     assert split.test_labels.tolist() == [False] * 2 + [True] * 6
-    assert kinds.tolist() == ["good"] * 2 + [*KINDS, KINDS[0]]
+    assert split.test_kinds is not None
+    assert split.test_kinds.tolist() == ["good"] * 2 + [*KINDS, KINDS[0]]
     assert split.test_ids[2] == "test_abnormal/00000"
-    assert masks is not None
-    assert masks.any((1, 2)).tolist() == split.test_labels.tolist()
+    assert split.test_masks is not None
+    assert split.test_masks.any((1, 2)).tolist() == split.test_labels.tolist()
     np.testing.assert_array_equal(split.train[2], bolt_scene(5, 2, size=32)[0])
     image, mask = bolt_scene(5, 3, size=32, abnormal=KINDS[3], part="test_abnormal")
     np.testing.assert_array_equal(split.test[5], image)
-    np.testing.assert_array_equal(masks[5], mask)
+    np.testing.assert_array_equal(split.test_masks[5], mask)
 
 
 def test_a_cached_set_is_read_back_and_not_made_again(tmp_path):
@@ -78,9 +79,9 @@ def test_a_cached_set_is_read_back_and_not_made_again(tmp_path):
     first = load_bolts(**counts, progress=made.append)
     again = load_bolts(**counts, progress=made.append)
     assert made == [1, 2, 3, 4, 5]
-    for left, right in zip((*first.split[2:], *first[1:]), (*again.split[2:], *again[1:]), strict=True):
+    for left, right in zip(first[2:], again[2:], strict=True):
         np.testing.assert_array_equal(left, right)
-    assert load_bolts(**counts | {"seed": 1}).split.train.tobytes() != first.split.train.tobytes()
+    assert load_bolts(**counts | {"seed": 1}).train.tobytes() != first.train.tobytes()
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 

@@ -37,7 +37,6 @@ from sagan_jax.data.bolt_surface import (
     rust_bolt,
     texture,
 )
-from sagan_jax.data.folder import Inspection
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError
 
@@ -117,7 +116,7 @@ def load_bolts(
     test_abnormal: int = 500,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Inspection:
+) -> Split:
     """The bolt set in the paper's counts; abnormal kinds take turns, so that each is a fifth.
 
     Args:
@@ -140,7 +139,7 @@ def load_bolts(
         cache = Path(cache_dir) / f"bolts-v{VERSION}-{size}px-seed{seed}-{train}-{test_normal}-{test_abnormal}.npz"
         if cache.exists():
             with np.load(cache) as stored:
-                return _inspection(stored["images"], stored["masks"], counts)
+                return _split(stored["images"], stored["masks"], counts)
 
     jobs = [(part, index) for part in PARTS for index in range(counts[part])]
     images, masks = np.empty((len(jobs), size, size, 3), np.uint8), np.empty((len(jobs), size, size), bool)
@@ -160,14 +159,14 @@ def load_bolts(
         with partial.open("wb") as file:
             np.savez(file, images=images, masks=masks)
         partial.replace(cache)  # a reader never sees half a file
-    return _inspection(images, masks, counts)
+    return _split(images, masks, counts)
 
 
-def _inspection(images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Inspection:
+def _split(images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Split:
     train, normal, abnormal = counts.values()
     kinds = ["good"] * normal + [KINDS[index % len(KINDS)] for index in range(abnormal)]
     ids = [f"{part}/{index:05d}" for part in PARTS for index in range(counts[part])]
-    split = Split(
+    return Split(
         name="bolts (synthetic)",
         abnormal="damaged",
         train=images[:train],
@@ -175,8 +174,9 @@ def _inspection(images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -
         test=images[train:],
         test_labels=np.arange(normal + abnormal) >= normal,
         test_ids=np.array(ids[train:], dtype=np.str_),
+        test_kinds=np.array(kinds, dtype=np.str_),
+        test_masks=masks[train:],
     )
-    return Inspection(split, np.array(kinds, dtype=np.str_), masks[train:])
 
 
 def _camera(rng: np.random.Generator) -> Camera:

@@ -39,6 +39,8 @@ class Split(NamedTuple):
         test: Normal images first, then the abnormal ones: the order the reference protocol depends on.
         test_labels: True = abnormal.
         test_ids: The ids of ``test``.
+        test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None where nobody said.
+        test_masks: True where an image is abnormal; None where nobody marked it.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Split(NamedTuple):
     test: UInt8[np.ndarray, "m height width channel"]
     test_labels: Bool[np.ndarray, " m"]
     test_ids: Shaped[np.ndarray, " m"]
+    test_kinds: Shaped[np.ndarray, " m"] | None = None
+    test_masks: Bool[np.ndarray, "m height width"] | None = None
 
 
 def leave_one_out(dataset: Dataset, abnormal: str) -> Split:

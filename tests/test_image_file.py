@@ -1,0 +1,150 @@
+import contextlib
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from photographs import picture, save
+from PIL import Image
+
+from sagan_jax.data import image_file
+from sagan_jax.data.image_file import read_image, read_mask
+from sagan_jax.errors import UserError
+
+
+def test_every_kind_of_grey_and_colour(tmp_path):
+    rgb = picture(0)
+    grey = rgb[..., 0]
+    for suffix in ("png", "bmp", "tiff"):
+        np.testing.assert_array_equal(read_image(save(tmp_path / f"a.{suffix}", rgb)), rgb)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.webp", rgb, lossless=True)), rgb)
+    assert np.abs(read_image(save(tmp_path / "a.jpg", rgb * 0 + 77, quality=95)).astype(int) - 77).max() <= 1
+    np.testing.assert_array_equal(read_image(save(tmp_path / "g.png", grey), channels=1)[..., 0], grey)
+    np.testing.assert_array_equal(read_image(tmp_path / "g.png"), np.repeat(grey[..., None], 3, 2))
+    luma = read_image(tmp_path / "a.png", channels=1)[..., 0]
+    np.testing.assert_allclose(luma, rgb @ [0.299, 0.587, 0.114], atol=0.51)
+
+    palette = Image.fromarray(rgb // 64 * 64).quantize(256)
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png"), np.asarray(palette.convert("RGB")))
+    Image.fromarray(grey > 127).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "bits.png", channels=1)[..., 0], (grey > 127) * 255)
+    Image.fromarray(rgb * 0).convert("CMYK").save(tmp_path / "cmyk.jpg")
+    assert read_image(tmp_path / "cmyk.jpg").max() <= 2
+
+
+def test_sixteen_bits_keep_their_exposure(tmp_path):
+    values = np.array([[0, 257, 257 * 100, 65535]], np.uint16)
+    for suffix in ("png", "tif"):
+        found = read_image(save(tmp_path / f"a.{suffix}", values), channels=1)[..., 0]
+        assert found.tolist() == [[0, 1, 100, 255]]
+    assert read_image(save(tmp_path / "dark.png", values // 4), channels=1).max() == 64
+    save(tmp_path / "camera.tif", values // 16, tiffinfo={281: 4095})  # twelve bits, and says so
+    assert read_image(tmp_path / "camera.tif", channels=1)[0, :, 0].tolist() == [0, 1, 100, 255]
+    unit = np.array([[0, 0.2, 1]], np.float32)
+    assert read_image(save(tmp_path / "f.tif", unit), channels=1)[0, :, 0].tolist() == [0, 51, 255]
+    with pytest.raises(UserError, match="values from 0 to 2; allowed are 0 to 1"):
+        read_image(save(tmp_path / "f.tif", unit * 2))
+    with pytest.raises(UserError, match="allowed are 0 to 65535"):
+        read_image(save(tmp_path / "i.tif", values.astype(np.int32) * 2))
+
+
+def test_transparency_lies_on_the_background(tmp_path):
+    rgba = np.full((1, 3, 4), 200, np.uint8)
+    rgba[0, :, 3] = 0, 128, 255
+    assert read_image(save(tmp_path / "a.png", rgba))[0, :, 0].tolist() == [0, 100, 200]
+    Image.fromarray(rgba).convert("LA").save(tmp_path / "la.png")
+    assert read_image(tmp_path / "la.png", channels=1)[0, :, 0].tolist() == [0, 100, 200]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8))
+    palette.putpalette([9, 9, 9, 50, 60, 70])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert read_image(tmp_path / "p.png")[0].tolist() == [[0, 0, 0], [50, 60, 70]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_stand_upright(tmp_path, orientation):
+    upright = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, 3),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for bits, scale in ((np.uint8, 1), (np.uint16, 257)):
+        path = save(tmp_path / "a.png", np.ascontiguousarray(stored).astype(bits) * bits(scale), exif=exif)
+        np.testing.assert_array_equal(read_image(path, channels=1)[..., 0], upright)
+
+
+def test_sizes(tmp_path):
+    path = save(tmp_path / "a.png", np.full((7, 13, 3), 90, np.uint8))
+    assert read_image(path).shape == (7, 13, 3)
+    assert read_image(path, size=(4, 5)).shape == (4, 5, 3)
+    large = read_image(path, size=32, channels=1)
+    assert large.shape == (32, 32, 1)
+    assert (large == 90).all()
+    with pytest.raises(UserError, match="0 x 5 is impossible"):
+        read_image(path, size=(0, 5))
+
+
+def png(width, height):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (9_500, 9_500), (8_950, 8_950)])
+def test_decompression_bombs_are_not_opened(tmp_path, width, height):
+    (tmp_path / "bomb.png").write_bytes(png(width, height))
+    with pytest.raises(UserError, match=r"bomb.png: .*(pixels)"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_the_limit_of_pixels_is_a_constant(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", picture(0))
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 599)
+    with pytest.raises(UserError, match="30 x 20 is more than 599 pixels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp"])
+def test_cut_and_scrambled_files_are_refused_by_name(tmp_path, suffix):
+    whole = save(tmp_path / f"a.{suffix}", picture(0, (64, 64, 3))).read_bytes()
+    for length in (1, 20, len(whole) // 2, len(whole) * 9 // 10):
+        (tmp_path / f"cut.{suffix}").write_bytes(whole[:length])
+        with pytest.raises(UserError, match=rf"cut.{suffix}: "):
+            read_image(tmp_path / f"cut.{suffix}")
+    rng = np.random.default_rng(0)
+    for _ in range(30):  # any outcome but a foreign exception
+        scrambled = bytearray(whole)
+        for place in rng.integers(0, len(whole), 8):
+            scrambled[place] = rng.integers(256)
+        (tmp_path / f"scrambled.{suffix}").write_bytes(scrambled)
+        with contextlib.suppress(UserError):
+            assert read_image(tmp_path / f"scrambled.{suffix}").dtype == np.uint8
+
+
+def test_several_pages_are_refused(tmp_path):
+    pages = [Image.fromarray(picture(i)) for i in range(2)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match="one image per file"):
+        read_image(tmp_path / "a.tiff")
+
+
+def test_a_gif_by_another_name_is_not_let_in(tmp_path):
+    Image.fromarray(picture(0)).save(tmp_path / "a.gif")
+    (tmp_path / "a.gif").rename(tmp_path / "a.png")
+    with pytest.raises(UserError, match="not an image of an allowed format"):
+        read_image(tmp_path / "a.png")
+
+
+def test_mask_of_any_value_but_black(tmp_path):
+    path = save(tmp_path / "m.png", np.array([[0, 1], [255, 0]], np.uint8))
+    assert read_mask(path, image_shape=(2, 2)).tolist() == [[False, True], [True, False]]
