@@ -196,14 +196,11 @@ def evenly(split: "Split", count: int | None) -> "Split":
 
 def audit(options: Any) -> None:
     """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
-    import jax
-
     from sagan_jax import checkpoint, run_folder
-    from sagan_jax.data.split import hold_out, leave_one_out
-    from sagan_jax.methods import METHODS
+    from sagan_jax.data.split import leave_one_out
+    from sagan_jax.model import abstract_state, make_detector
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, identity, run
-    from sagan_jax.training import steps_per_epoch
 
     training = options.training
     split = evenly(leave_one_out(load_dataset(options), options.abnormal), options.test_images)
@@ -212,10 +209,8 @@ def audit(options: Any) -> None:
     experiment = Experiment(split, "sagan", options.model, training, config, folder)
     result = run(experiment, command())
 
-    kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
-    steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)
-    detector = METHODS["sagan"].build(options.model, steps)
-    like = jax.eval_shape(lambda key: detector.init(key, split.train.shape[1:]), jax.random.key(0))
+    detector = make_detector("sagan", options.model, training, len(split.train))
+    like = abstract_state(detector, split.train.shape[1:])
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     readings = read(folder / "audit.csv")
     with checkpoint.open_checkpoints(folder / "checkpoints", identity(experiment), config.keep) as checkpoints:

@@ -39,13 +39,14 @@ class Checkpoints(NamedTuple):
 
 
 @contextmanager
-def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int = 2) -> Iterator[Checkpoints]:
+def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None = 2) -> Iterator[Checkpoints]:
     """Opens, or makes, a folder of checkpoints.
 
     Args:
         folder: Where they are.
         config: What identifies the run, as JSON values.
-        keep: How many of the last are kept; the best by validation loss is kept beside them.
+        keep: How many of the last are kept; the best by validation loss is kept beside them. None opens the folder to
+            read only, which does no harm to a process that is writing to it.
 
     Yields:
         The folder, to `save` to and `restore` from; it is flushed and closed at the end.
@@ -56,14 +57,15 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int = 2) -> 
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy.AnyPreservationPolicy(
             [
-                policy.LatestN(keep),
+                policy.LatestN(keep or 1),
                 policy.BestN(get_metric_fn=lambda metrics: -metrics[VALIDATION], n=1),  # the lowest loss
             ]
         ),
         best_fn=lambda metrics: metrics[VALIDATION],
         best_mode="min",
         enable_async_checkpointing=False,  # the state's buffers are given up to the next epoch at once
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=keep is not None,
+        create=keep is not None,
     )
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         yield Checkpoints(manager, config)

@@ -15,11 +15,11 @@ from sagan_jax.config import RunConfig, TrainingConfig
 from sagan_jax.data.split import Split, hold_out
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
-from sagan_jax.methods import METHODS
+from sagan_jax.model import abstract_state, make_detector
 from sagan_jax.progress import progress_bar
 from sagan_jax.provenance import provenance
 from sagan_jax.scoring import calibrate, calibrated, score_images
-from sagan_jax.training import fit, steps_per_epoch
+from sagan_jax.training import fit
 
 
 class Experiment(NamedTuple):
@@ -79,8 +79,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     if not experiment.config.resume and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
     kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
-    steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)
-    detector = METHODS[experiment.method].build(experiment.model, steps)
+    detector = make_detector(experiment.method, experiment.model, training, len(split.train))
 
     trained = train(experiment, detector, split.train[kept], split.train[held_out])
     scores = score_images(detector, trained.judged.state, split.test)
@@ -118,7 +117,7 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
     """The epochs still to do; each ends with a line of metrics and a checkpoint, calibrated on held-out images."""
     training, config, out = experiment.training, experiment.config, experiment.out
     key, image_shape = jax.random.key(training.seed), images.shape[1:]
-    like = jax.eval_shape(lambda key: detector.init(key, image_shape), key)  # refuses shapes that do not suit
+    like = abstract_state(detector, image_shape)  # refuses shapes that do not suit
 
     with (
         checkpoint.open_checkpoints(out / "checkpoints", identity(experiment), config.keep) as checkpoints,

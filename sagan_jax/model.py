@@ -1,0 +1,118 @@
+"""A trained model read back from its run's folder: what scoring new images, exports and reports start from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+
+from sagan_jax import checkpoint
+from sagan_jax.config import TrainingConfig
+from sagan_jax.data.split import hold_out
+from sagan_jax.detector import Detector, State
+from sagan_jax.errors import UserError
+from sagan_jax.methods import METHODS
+from sagan_jax.scoring import Calibration
+from sagan_jax.training import steps_per_epoch
+
+
+class Model(NamedTuple):
+    """A trained detector and all that is known of it.
+
+    Attributes:
+        method: Its name in `methods.METHODS`.
+        settings: The method's configuration.
+        image_shape: [H, W, C] of the images it takes.
+        detector: Its pure functions.
+        state: What they learned.
+        calibration: What held-out normal images score.
+        epoch: How many epochs it was trained.
+        false_positive_rate: The share of normal images that the run's threshold may call abnormal.
+        config: The run's `config.json`: data set, classes, training, how it is judged.
+    """
+
+    method: str
+    settings: Any
+    image_shape: tuple[int, int, int]
+    detector: Detector
+    state: State
+    calibration: Calibration
+    epoch: int
+    false_positive_rate: float
+    config: Mapping[str, Any]
+
+
+def make_detector(method: str, settings: Any, training: TrainingConfig, train_images: int) -> Detector:
+    """The detector of a run: a learning rate decays over the steps that are left once images are held out.
+
+    Args:
+        method: A name in `methods.METHODS`.
+        settings: The method's configuration.
+        training: Epochs, batch size, the part held out.
+        train_images: Normal training images, the held-out ones among them.
+
+    Returns:
+        The detector.
+
+    Raises:
+        UserError: If the images that are not held out do not fill one batch.
+    """
+    kept, _ = hold_out(train_images, training.validation_fraction, training.seed)
+    steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)
+    return METHODS[method].build(settings, steps)
+
+
+def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
+    """The state's structure, shapes and dtypes, without making it. Raises UserError for a shape that does not suit."""
+    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
+
+
+def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> Model:
+    """Reads a trained model back from a run's folder.
+
+    Args:
+        folder: The folder of a run that has finished an epoch or more.
+        which: The last epoch, that with the lowest validation loss, or an epoch by its number.
+
+    Returns:
+        The model.
+
+    Raises:
+        UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
+    """
+    config = read_config(folder)
+    try:
+        image_shape = tuple(config["image_shape"])
+        settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
+        training = TrainingConfig(**config["training"])
+        detector = make_detector(config["method"], settings, training, config["train_images"])
+        rate = float(config["run"]["false_positive_rate"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'config.json'} is of another version or damaged: {error!r}") from error
+    identity = {name: value for name, value in config.items() if name != "run"}
+    identity |= {"model": asdict(settings), "training": asdict(training)}
+    with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
+        kept = checkpoint.restore(checkpoints, abstract_state(detector, image_shape), which)
+    return Model(
+        config["method"], settings, image_shape, detector, kept.state, kept.calibration, kept.epoch, rate, config
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's `config.json`.
+
+    Raises:
+        UserError: If the folder holds no run or the file cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file() or not (folder / "checkpoints").is_dir():
+        raise UserError(f"{folder} holds no run; a run's folder has config.json and checkpoints/")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is no run's configuration")
+    return config
