@@ -1,21 +1,29 @@
 """Checkpoints: orbax folders that hold the state, its calibration and the configuration that made them. No pickle.
 
-A checkpoint appears under its final name only when it is whole, so a run that dies while writing loses nothing.
+A checkpoint appears under its final name only when it is whole, so a run that dies while writing loses nothing. Its
+fingerprint lies beside the arrays, so a bit that changed since is found on reading.
 """
 
+import gc
+import hashlib
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sagan_jax.detector import State
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, reason
 from sagan_jax.scoring import QUANTILES, Calibration
 
 VALIDATION = "validation_reconstruction"
+FORMAT = 1
+"""Of run folders and their checkpoints; raised by a change that programs from before it would misread."""
 
 
 class Checkpoint(NamedTuple):
@@ -38,6 +46,10 @@ class Checkpoints(NamedTuple):
     config: Mapping[str, Any]
 
 
+class DamagedError(UserError):
+    """A checkpoint is not what was written, or was never written by this program; the message says which."""
+
+
 @contextmanager
 def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None = 2) -> Iterator[Checkpoints]:
     """Opens, or makes, a folder of checkpoints.
@@ -50,6 +62,9 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
 
     Yields:
         The folder, to `save` to and `restore` from; it is flushed and closed at the end.
+
+    Raises:
+        UserError: If it cannot be opened or made.
     """
     import orbax.checkpoint as ocp
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
@@ -67,22 +82,52 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
         cleanup_tmp_directories=keep is not None,
         create=keep is not None,
     )
-    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+    try:
+        manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    except Exception as error:
+        broken = [path.parent.parent for path in sorted(folder.glob("*/metrics/metrics")) if not is_json(path)]
+        advice = f"; {broken[0]} is damaged: move it out of the folder to use the others" if broken else ""
+        raise UserError(f"the checkpoints in {folder} cannot be opened: {reason(error)}{advice}") from error
+    with manager:
         yield Checkpoints(manager, config)
 
 
 def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: float) -> None:
-    """Writes a checkpoint, then lets go of those no longer kept."""
+    """Writes a checkpoint, then lets go of those no longer kept.
+
+    Raises:
+        UserError: If it cannot be written: the disk is full, say. Those before it are whole.
+    """
     import orbax.checkpoint as ocp
 
-    checkpoints.manager.save(
-        checkpoint.epoch,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave({"state": checkpoint.state, "calibration": checkpoint.calibration}),
-            config=ocp.args.JsonSave(dict(checkpoints.config)),
-        ),
-        metrics={VALIDATION: validation_loss},
-    )
+    manager, metrics = checkpoints.manager, {VALIDATION: validation_loss}
+    integrity = {"format": FORMAT, "fingerprint": fingerprint(checkpoint, checkpoints.config, metrics)}
+    try:
+        manager.save(
+            checkpoint.epoch,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave({"state": checkpoint.state, "calibration": checkpoint.calibration}),
+                config=ocp.args.JsonSave(dict(checkpoints.config)),
+                integrity=ocp.args.JsonSave(integrity),
+            ),
+            metrics=metrics,
+        )
+    except Exception as error:  # of every kind: orbax and tensorstore have no common one
+        raise UserError(
+            f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: "
+            f"{reason(error)}; those before it are whole, and --resume goes on from the last"
+        ) from error
+
+
+def fingerprint(checkpoint: Checkpoint, config: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
+    """SHA-256 of all that a checkpoint says: two runs have the same one if they agree in every bit, and only then."""
+    said = json.dumps([checkpoint.epoch, config, metrics], sort_keys=True)
+    digest = hashlib.sha256(said.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path((checkpoint.state, checkpoint.calibration)):
+        array = np.asarray(leaf)
+        digest.update(f"\n{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def epochs(checkpoints: Checkpoints) -> list[int]:
@@ -102,11 +147,9 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
         The checkpoint.
 
     Raises:
-        UserError: If there is none (of that epoch), or if it was made under another configuration; the message names
-            the settings.
+        UserError: If there is none (of that epoch); if it was made under another configuration (the message names the
+            settings) or by a newer version; or if it is damaged (the message names one that is whole).
     """
-    import orbax.checkpoint as ocp
-
     manager = checkpoints.manager
     there = epochs(checkpoints)
     if not there:
@@ -114,13 +157,85 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
     if isinstance(which, int) and which not in there:
         raise UserError(f"there is no checkpoint of epoch {which} in {manager.directory}; there is one of {there}")
     epoch = which if isinstance(which, int) else there[-1] if which == "last" else manager.best_step()
-    stored = manager.restore(epoch, args=ocp.args.Composite(config=ocp.args.JsonRestore()))["config"]
-    if differing := differences(stored, dict(checkpoints.config)):
-        raise UserError(f"the checkpoint in {manager.directory} is of another configuration: {'; '.join(differing)}")
-    calibration = Calibration(np.zeros(QUANTILES, np.float32))
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": like, "calibration": calibration})
-    tree = manager.restore(epoch, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
-    return Checkpoint(epoch, tree["state"], Calibration(np.asarray(tree["calibration"].quantiles)))
+    try:
+        return read(checkpoints, like, epoch)
+    except DamagedError as error:
+        whole = next(
+            (other for other in reversed(there) if other != epoch and is_whole(checkpoints, like, other)), None
+        )
+        advice = (
+            "no other one can be read beside it"
+            if whole is None
+            else f"that of epoch {whole} is whole: move the damaged one out of its folder to use it"
+        )
+        raise UserError(f"{error}; {advice}") from error
+
+
+def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
+    """Reads the checkpoint of an epoch; raises DamagedError for a damaged one and else as `restore`."""
+    import orbax.checkpoint as ocp
+
+    manager, place = checkpoints.manager, f"the checkpoint {checkpoints.manager.directory / str(epoch)}"
+
+    def item(name: str, how: Any) -> Any:
+        return manager.restore(epoch, args=ocp.args.Composite(**{name: how}))[name]
+
+    here = jnp.zeros(()).sharding  # the default device, whatever the checkpoint was made on
+    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILES, np.float32))}
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected)
+    with abandoned_coroutines_silenced():
+        try:
+            integrity = {"format": 0, "fingerprint": None}  # as checkpoints were before they had fingerprints
+            if (manager.directory / str(epoch) / "integrity").exists():
+                integrity = item("integrity", ocp.args.JsonRestore())
+            config = item("config", ocp.args.JsonRestore())
+            if integrity["format"] > FORMAT:
+                raise UserError(
+                    f"{place} is of format {integrity['format']}, which a newer version of sagan-jax wrote; this one "
+                    f"reads format {FORMAT} and before"
+                )
+            if differing := differences(config, dict(checkpoints.config)):
+                raise UserError(f"{place} is of another configuration: {'; '.join(differing)}")
+            tree = item("state", ocp.args.StandardRestore(abstract))
+            quantiles = np.asarray(tree["calibration"].quantiles)
+            checkpoint = Checkpoint(epoch, tree["state"], Calibration(quantiles))
+            if integrity["fingerprint"] not in (None, fingerprint(checkpoint, config, manager.metrics(epoch))):
+                raise DamagedError(f"{place} is damaged: it is not what was written, by its fingerprint")
+            return checkpoint
+        except UserError:
+            raise
+        except Exception as error:  # what orbax and tensorstore meet damage with is of every kind
+            problem = f"{place} is damaged or not one of this program's: {reason(error)}"
+        gc.collect()
+    raise DamagedError(problem)
+
+
+@contextmanager
+def abandoned_coroutines_silenced() -> Iterator[None]:
+    """Lets no coroutine that orbax abandons in a failed read print its own traceback as it is collected."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+
+
+def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
+    """Whether the checkpoint of an epoch can be gone on with."""
+    try:
+        read(checkpoints, like, epoch)
+    except UserError:
+        return False
+    return True
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file can be read as JSON."""
+    try:
+        json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

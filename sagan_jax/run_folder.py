@@ -13,6 +13,7 @@ import numpy as np
 
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError
+from sagan_jax.whole_file import LEFT_OVER, replacing
 
 
 @contextmanager
@@ -36,6 +37,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder itself: no file to leave behind
         except OSError as error:
             raise UserError(f"{folder} is in use by another process; name another folder with --out") from error
+        for left_over in folder.glob(LEFT_OVER):
+            left_over.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
@@ -43,9 +46,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one with this text, in one step: a run that dies here leaves the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

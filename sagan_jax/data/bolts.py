@@ -5,6 +5,7 @@ scene is a height field with materials, lit, seen through a camera with its faul
 Results on it are results on synthetic images, and must be shown as such.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,10 @@ from sagan_jax.data.bolt_surface import (
     rust_bolt,
     texture,
 )
+from sagan_jax.data.image_cache import UNREADABLE
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError
+from sagan_jax.whole_file import replacing
 
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
@@ -137,9 +140,8 @@ def load_bolts(
     cache = None
     if cache_dir is not None:
         cache = Path(cache_dir) / f"bolts-v{VERSION}-{size}px-seed{seed}-{train}-{test_normal}-{test_abnormal}.npz"
-        if cache.exists():
-            with np.load(cache) as stored:
-                return _split(stored["images"], stored["masks"], counts)
+        with contextlib.suppress(*UNREADABLE), np.load(cache, allow_pickle=False) as stored:
+            return _split(stored["images"], stored["masks"], counts)
 
     jobs = [(part, index) for part in PARTS for index in range(counts[part])]
     images, masks = np.empty((len(jobs), size, size, 3), np.uint8), np.empty((len(jobs), size, size), bool)
@@ -155,10 +157,8 @@ def load_bolts(
                 progress(done)
     if cache:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            np.savez(file, images=images, masks=masks)
-        partial.replace(cache)  # a reader never sees half a file
+        with replacing(cache) as file:
+            np.savez(file, allow_pickle=False, images=images, masks=masks)
     return _split(images, masks, counts)
 
 

@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from sagan_jax.data.image_file import BadFile, array, decode, few, pair, printable, read_mask, unusable
+from sagan_jax.data.image_file import BadFile, array, decode, few, pair, read_mask, unusable
 from sagan_jax.data.layout import scan
 from sagan_jax.data.split import Split
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, printable
 
 
 def load_folder(

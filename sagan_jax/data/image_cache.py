@@ -1,17 +1,17 @@
 """Decoded images kept on disk: reading them back takes a fraction of the time that decoding them does."""
 
 import logging
-import os
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from sagan_jax.data.split import Dataset
+from sagan_jax.whole_file import replacing
+
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for an array file that is missing, cut off or damaged, or would have to be unpickled."""
 
 
 def read(stem: Path) -> Dataset | None:
@@ -21,8 +21,8 @@ def read(stem: Path) -> Dataset | None:
         The data set, or None if it is not there or not whole: missing, cut off, or changed since it was written.
     """
     try:
-        images = np.load(_images_path(stem), mmap_mode="r")
-        with _rest_path(stem).open("rb") as file, np.load(file) as rest:
+        images = np.load(_images_path(stem), mmap_mode="r", allow_pickle=False)
+        with _rest_path(stem).open("rb") as file, np.load(file, allow_pickle=False) as rest:
             if zlib.crc32(images.data) != rest["crc32"]:
                 return None
             return Dataset(
@@ -33,7 +33,7 @@ def read(stem: Path) -> Dataset | None:
                 ids=rest["ids"],
                 is_test=rest["is_test"],
             )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+    except UNREADABLE:
         return None
 
 
@@ -45,7 +45,8 @@ def write(stem: Path, dataset: Dataset) -> None:
     """
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(_images_path(stem), lambda file: np.save(file, dataset.images))
+        with replacing(_images_path(stem)) as file:
+            np.save(file, dataset.images, allow_pickle=False)
         rest = {
             "name": np.array(dataset.name),
             "class_names": np.array(dataset.class_names),
@@ -54,7 +55,8 @@ def write(stem: Path, dataset: Dataset) -> None:
             "is_test": dataset.is_test,
             "crc32": np.array(zlib.crc32(dataset.images.data)),
         }
-        _write_whole(_rest_path(stem), lambda file: np.savez(file, allow_pickle=False, **rest))
+        with replacing(_rest_path(stem)) as file:
+            np.savez(file, allow_pickle=False, **rest)
     except OSError as error:
         logging.getLogger(__name__).warning("Decoded images are not kept in %s: %s", stem.parent, error)
 
@@ -65,14 +67,3 @@ def _images_path(stem: Path) -> Path:
 
 def _rest_path(stem: Path) -> Path:
     return stem.with_name(stem.name + ".npz")
-
-
-def _write_whole(path: Path, write_to: Callable[[BinaryIO], None]) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write_to(file)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

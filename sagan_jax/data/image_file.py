@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,11 +143,6 @@ def few(names: Sequence[str], separator: str = ", ") -> str:
     """The first `SHOWN` names and how many more there are; line breaks within a name are escaped."""
     shown = separator.join(printable(name) for name in names[:SHOWN])
     return shown + (f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def printable(name: str | os.PathLike[str]) -> str:
-    """A name on one line: what cannot be printed, line breaks foremost, is escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(name))
 
 
 def unusable(path: str | os.PathLike[str], reason: str) -> UserError:

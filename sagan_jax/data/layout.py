@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sagan_jax.data.image_file import SUFFIXES, BadFile, few, printable
-from sagan_jax.errors import UserError
+from sagan_jax.data.image_file import SUFFIXES, BadFile, few
+from sagan_jax.errors import UserError, printable
 
 NORMAL = {"mvtec": "good", "ganomaly": "0.normal"}
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from sagan_jax.errors import UserError
 from sagan_jax.metrics import Labels, Scores, auroc
+from sagan_jax.whole_file import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -319,7 +320,5 @@ def _line(index: int) -> dict[str, Any]:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    """Writes the PNG beside `path` and then moves it there, so that nobody sees half a picture."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=DPI)
-    partial.replace(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
