@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from experiments.cifar import CLASSES
-from experiments.leave_one_out import LeaveOneOut, flag, parse
+from experiments.leave_one_out import LeaveOneOut, flag, parse, run_name
 from experiments.tfds import DATA_DIR, load
 from sagan_jax.command import guarded
 from sagan_jax.config import require
@@ -204,12 +204,12 @@ def audit(options: Any) -> None:
 
     training = options.training
     split = evenly(leave_one_out(load_dataset(options), options.abnormal), options.test_images)
-    folder = options.run.out or Path("runs") / f"audit-{split.name}-{split.abnormal}-{options.preset}"
+    folder = options.run.out or Path("runs") / f"audit-{run_name(split.name, split.abnormal, options)}"
     config = replace(options.run, keep=training.epochs, resume=True)
-    experiment = Experiment(split, "sagan", options.model, training, config, folder)
+    experiment = Experiment(split, options.method, options.model, training, config, folder)
     result = run(experiment, command())
 
-    detector = make_detector("sagan", options.model, training, len(split.train))
+    detector = make_detector(options.method, options.model, training, len(split.train))
     like = abstract_state(detector, split.train.shape[1:])
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     readings = read(folder / "audit.csv")

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from sagan_jax.command import guarded
-from sagan_jax.config import Preset, RunConfig, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -63,34 +63,49 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
     def with_defaults(settings: Any) -> Any:
         return replace(settings, **{k: v for k, v in experiment.defaults.items() if hasattr(settings, k)})
 
-    preset = preset_in(argv)
+    # These two decide which flags there are and where they start, so they are looked for first.
+    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
+    model = SETTINGS[method].preset(preset)
+    training = TrainingConfig(batch_size=SETTINGS[method].batch_size)
     class_name = Literal[(*experiment.classes, "all")] if experiment.classes else str
     fields = [
         flag("abnormal", class_name, "The class to be found, in no training image. 'all' runs every class in turn."),
-        flag("preset", Preset, "The paper's settings, or its authors' released code's.", default="paper"),
+        flag(
+            "method", MethodName, "SAGAN, or a method it is compared with; each has flags of its own.", default="sagan"
+        ),
+        flag(
+            "preset", Preset, "The settings of the method's paper, or of its authors' released code.", default="paper"
+        ),
         flag("size", int, "Side in pixels the images are resized to: 32, 64, 128 or 256.", default=32),
         *experiment.flags,
-        ("model", SaganConfig, field(default=with_defaults(sagan_preset(preset)))),
-        ("training", TrainingConfig, field(default=with_defaults(TrainingConfig()))),
+        ("model", type(model), field(default=with_defaults(model))),
+        ("training", TrainingConfig, field(default=with_defaults(training))),
         ("run", RunConfig, field(default=RunConfig())),
     ]
     return tyro.cli(
         make_dataclass("Options", fields, frozen=True, kw_only=True),
         prog=f"python -m experiments.{experiment.name}",
-        description=f"{experiment.description}\n\nThe defaults below are those of --preset={preset}.",
+        description=f"{experiment.description}\n\nThe defaults below are those of --method={method} --preset={preset}.",
         args=argv,
         config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
-def preset_in(argv: Sequence[str]) -> Preset:
-    """The preset a command line names: it decides the other flags' defaults, so it is looked for first."""
+def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:
+    """What a command line chooses for `--name`; the first of the choices, a `Literal`, unless it names another."""
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--preset", nargs="?")
-    name = parser.parse_known_args(argv)[0].preset
-    return "reference" if name == "reference" else "paper"  # a wrong name is told of by the real parser
+    parser.add_argument(f"--{name}", nargs="?")
+    chosen = getattr(parser.parse_known_args(argv)[0], name)
+    allowed = get_args(choices)
+    return chosen if chosen in allowed else allowed[0]  # a wrong name is told of by the real parser
+
+
+def run_name(dataset: str, abnormal: str, options: Any) -> str:
+    """The name of a run's folder, fit for a file system ("T-shirt/top" is one folder); SAGAN goes without saying."""
+    method = () if options.method == "sagan" else (options.method,)
+    return re.sub(r"[^\w.-]+", "_", "-".join((dataset, abnormal, *method, options.preset)))
 
 
 def run_classes(experiment: LeaveOneOut, options: Any) -> None:
@@ -104,12 +119,12 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
     everything = options.abnormal == "all"
     results = []
     for abnormal in dataset.class_names if everything else (options.abnormal,):
-        name = re.sub(r"[^\w.-]+", "_", f"{dataset.name}-{abnormal}-{options.preset}")  # "T-shirt/top" is one folder
+        name = run_name(dataset.name, abnormal, options)
         folder = Path("runs") / name
         if options.run.out:
             folder = options.run.out / name if everything else options.run.out
         split = leave_one_out(dataset, abnormal)
-        result = run(Experiment(split, "sagan", options.model, options.training, options.run, folder), command())
+        result = run(Experiment(split, options.method, options.model, options.training, options.run, folder), command())
         print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
         results.append(result)
     if everything:

@@ -3,12 +3,14 @@
 Nothing heavy is imported here, so that a command line made from these answers at once.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from sagan_jax.errors import UserError
 
+MethodName = Literal["sagan", "skip_ganomaly"]
 Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
@@ -80,13 +82,21 @@ class SaganConfig(AdversarialConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkipGanomalyConfig(AdversarialConfig):
+    """Skip-GANomaly: SAGAN's objective and step with pix2pix's U-Net as generator. Defaults: its paper's."""
+
+    score_weight: float = 0.9
+    """Weight of the reconstruction term R in the score; the latent term L has the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long and on what a detector is trained. Batch size and epochs are the authors' code's."""
+    """How long and on what a detector is trained. Batch size and epochs are SAGAN's authors' code's."""
 
     epochs: int = 15
     """Passes over the training images."""
     batch_size: int = 32
-    """Images a step."""
+    """Images a step; by default what the method's authors' code has."""
     flip: bool = False
     """Mirror each training image left to right with probability a half."""
     validation_fraction: float = 0.05
@@ -129,6 +139,17 @@ class RunConfig:
         require(self.keep >= 1, "keep", self.keep, "at least 1")
 
 
+RELEASED: dict[str, Any] = {
+    "weight_reconstruction": 50.0,
+    "learning_rate": 2e-4,
+    "decay": "constant",
+    "score_weight": 0.9,
+    "latent_in_discriminator": True,
+    "reinitialise_below": 1e-5,
+}
+"""What SAGAN's released code has from Skip-GANomaly's, whatever their papers say."""
+
+
 def sagan_preset(name: Preset) -> SaganConfig:
     """SAGAN as the paper states it, or as its authors' released code has it.
 
@@ -138,20 +159,30 @@ def sagan_preset(name: Preset) -> SaganConfig:
     Returns:
         The settings; change single ones with `dataclasses.replace`.
     """
-    paper = SaganConfig()
-    if name == "paper":
-        return paper
-    return replace(
-        paper,
-        weight_reconstruction=50.0,
-        learning_rate=2e-4,
-        decay="constant",
-        score_weight=0.9,
-        depth_multiplier=1,
-        pool="soft",
-        latent_in_discriminator=True,
-        reinitialise_below=1e-5,
-    )
+    return SaganConfig(**RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
+
+
+def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
+    """Skip-GANomaly as its paper states it, or as its authors' released code has it; as `sagan_preset`."""
+    return SkipGanomalyConfig(**RELEASED) if name == "reference" else SkipGanomalyConfig()
+
+
+class Settings(NamedTuple):
+    """Where a method's settings start.
+
+    Attributes:
+        preset: From "paper" or "reference" to the method's frozen configuration.
+        batch_size: Of training, in its authors' code.
+    """
+
+    preset: Callable[[Preset], Any]
+    batch_size: int
+
+
+SETTINGS: dict[MethodName, Settings] = {
+    "sagan": Settings(sagan_preset, batch_size=32),
+    "skip_ganomaly": Settings(skip_ganomaly_preset, batch_size=64),
+}
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -201,3 +201,47 @@ def strided_conv_as_product(x: Array, kernel: Array) -> Array:
     rows = lax.optimization_barrier(patches).reshape(-1, 16 * channels)
     kernel = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5).reshape(16 * channels, -1)
     return (rows @ kernel).reshape(batch, h, w, -1)
+
+
+def transposed_conv(
+    x: Images, kernel: Float[Array, "4 4 channel out"]
+) -> Float[Array, "batch twice_height twice_width out"]:
+    """4x4 transposed convolution, stride 2, padding 1, no bias: DCGAN's.
+
+    Pixel (i, j) times `kernel[a, b]` is added to pixel (2i - 1 + a, 2j - 1 + b) of the result, as in PyTorch.
+    """
+    return lax.platform_dependent(x, kernel, cpu=transposed_conv_as_product, default=transposed_conv_plain)
+
+
+def transposed_conv_plain(x: Array, kernel: Array) -> Array:
+    """For accelerators."""
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        ((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def transposed_conv_as_product(x: Array, kernel: Array) -> Array:
+    """For CPUs: one matrix product gives what each pixel adds to the 4x4 around it; these are shifted and summed."""
+    batch, height, width, channels = x.shape
+    out = kernel.shape[-1]
+    products = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, 16 * out)
+    parts = products.reshape(batch, height, width, 4, 4, out)
+
+    def overlapped(parts: Array, axis: int) -> Array:
+        """Sums four parts of each pixel, the first axis of `parts`, into two along `axis`."""
+        first, second, third, fourth = parts
+        before = lax.slice_in_dim(fourth, 0, -1, axis=axis)  # of the pixel before, for the even pixels
+        after = lax.slice_in_dim(first, 1, None, axis=axis)  # of the pixel after, for the odd ones
+        nothing = jnp.zeros_like(lax.slice_in_dim(first, 0, 1, axis=axis))
+        even = second + jnp.concatenate([nothing, before], axis=axis)
+        odd = third + jnp.concatenate([after, nothing], axis=axis)
+        return jnp.stack([even, odd])
+
+    rows = overlapped(jnp.moveaxis(parts, 3, 0), 1)  # [2, B, H, W, 4, O]
+    both = overlapped(jnp.moveaxis(rows, 4, 0), 3)  # [2, 2, B, H, W, O]: column, row, ...
+    return both.transpose(2, 3, 1, 4, 0, 5).reshape(batch, 2 * height, 2 * width, out)

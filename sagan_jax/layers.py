@@ -13,6 +13,9 @@ import numpy as np
 from jax import Array
 
 from sagan_jax import convolution, operations
+from sagan_jax.config import Precision
+
+ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
 
 weight_init = nn.initializers.normal(0.02)
 bias_init = nn.initializers.zeros_init()
@@ -150,6 +153,28 @@ class StridedConv(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
         return convolution.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class TransposedConv(nn.Module):
+    """DCGAN's transposed convolution: 4x4, stride 2, padding 1; it doubles the map.
+
+    Attributes:
+        features: Output channels.
+        use_bias: Whether a bias is added.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        x = convolution.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            x = x + self.param("bias", bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
+        return x
 
 
 class ChannelAttention(nn.Module):

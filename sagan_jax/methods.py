@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from sagan_jax.config import Preset, sagan_preset
+from sagan_jax.config import SETTINGS, MethodName, Preset
 from sagan_jax.detector import Detector
 from sagan_jax.sagan import sagan
+from sagan_jax.skip_ganomaly import skip_ganomaly
 
 
 class Method(NamedTuple):
@@ -20,6 +21,9 @@ class Method(NamedTuple):
     build: Callable[[Any, int | None], Detector]
 
 
-METHODS: dict[str, Method] = {
-    "sagan": Method(sagan_preset, sagan),
+BUILDERS: dict[MethodName, Callable[[Any, int | None], Detector]] = {
+    "sagan": sagan,
+    "skip_ganomaly": skip_ganomaly,
 }
+
+METHODS: dict[str, Method] = {name: Method(SETTINGS[name].preset, build) for name, build in BUILDERS.items()}

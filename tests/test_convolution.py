@@ -75,6 +75,35 @@ def test_both_forms_of_the_strided_convolution_are_scipys(channels):
         np.testing.assert_allclose(form(x, kernel), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 8])
+def test_both_forms_of_the_transposed_convolution_add_each_pixels_kernel_where_it_belongs(channels):
+    x, kernel = draws((2, 3, 4, channels), (4, 4, channels, 5))
+    expected = np.zeros((2, 8, 10, 5))  # with the one pixel of padding around
+    for row, column in np.ndindex(3, 4):
+        added = np.einsum("nc,abco->nabo", x[:, row, column], kernel)
+        expected[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += added
+    forms = (
+        convolution.transposed_conv,
+        convolution.transposed_conv_plain,
+        convolution.transposed_conv_as_product,
+    )
+    for form in forms:
+        np.testing.assert_allclose(form(x, kernel), expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_transposed_convolution_is_the_strided_ones_gradient_and_the_other_way_round():
+    x, kernel, half = draws((2, 6, 8, 3), (4, 4, 3, 5), (2, 3, 4, 5))
+
+    @jax.jit
+    def both_ways(x, half):
+        strided, by_x = jax.vjp(lambda x: convolution.strided_conv(x, kernel), x)
+        transposed, by_half = jax.vjp(lambda half: convolution.transposed_conv(half, kernel.swapaxes(2, 3)), half)
+        return (strided, *by_half(x)), (transposed, *by_x(half))
+
+    for value, gradient in both_ways(x, half):
+        np.testing.assert_allclose(gradient, value, rtol=1e-4, atol=1e-4)
+
+
 def test_images_at_once_divide_the_batch_and_fit_the_cache(monkeypatch):
     monkeypatch.setattr(convolution, "CACHED_BYTES", 4 * 2 * 2 * 3 * 2 * 5)  # five images' worth
     x = jnp.zeros((12, 2, 2, 3))
