@@ -5,9 +5,12 @@ convolution is nine shifted multiply-adds, which vectorise over channels, on a f
 between it and the pointwise matrix product stays in the cache; and a 4x4 convolution of stride 2 is one matrix product.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, export, lax
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
@@ -19,6 +22,16 @@ TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
 Parameters = tuple[Array, Array, Array, Array]
 
+plain_forms = jax.make_user_context(default_value=False)
+"""`with plain_forms(True):` traces the accelerators' form alone, for programs that know no platforms (ONNX)."""
+
+
+def by_platform(*operands: Array, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
+    """One form on a CPU and another elsewhere, decided when the program is compiled."""
+    if plain_forms.value:
+        return default(*operands)
+    return lax.platform_dependent(*operands, cpu=cpu, default=default)
+
 
 @jax.custom_vjp
 def depthwise_separable_conv(
@@ -29,7 +42,7 @@ def depthwise_separable_conv(
     pointwise_bias: Float[Array, " out"],
 ) -> Float[Array, "batch height width out"]:
     """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias) (paper section 2.3)."""
-    return lax.platform_dependent(
+    return by_platform(
         x, depthwise_kernel, depthwise_bias, pointwise_kernel, pointwise_bias, cpu=shifted_forward, default=grouped_conv
     )
 
@@ -45,7 +58,7 @@ def backward(inputs: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
     def by_autodiff(gradient: Array, *inputs: Array) -> tuple[Array, ...]:
         return jax.vjp(grouped_conv, *inputs)[1](gradient)
 
-    return lax.platform_dependent(gradient, *inputs, cpu=shifted_backward, default=by_autodiff)
+    return by_platform(gradient, *inputs, cpu=shifted_backward, default=by_autodiff)
 
 
 depthwise_separable_conv.defvjp(forward, backward)
@@ -69,11 +82,16 @@ def grouped_conv(
     return hidden @ pointwise_kernel + pointwise_bias[None, None, None, :]
 
 
-def images_at_once(x: Array, multiplier: int) -> int:
-    """The greatest divisor of the batch whose depthwise result fits `CACHED_BYTES`."""
+def images_at_once(x: Array, multiplier: int) -> int | None:
+    """The greatest divisor of the batch whose depthwise result fits `CACHED_BYTES`.
+
+    None stands for all of them: where all fit, and where an exported program leaves the batch free.
+    """
     batch, height, width, channels = x.shape
+    if export.is_symbolic_dim(batch):
+        return None
     fitting = max(1, min(batch, CACHED_BYTES // (4 * height * width * channels * multiplier)))
-    return next(n for n in range(fitting, 0, -1) if batch % n == 0)
+    return next(n for n in range(fitting, 0, -1) if batch % n == 0) if fitting < batch else None
 
 
 def padded(x: Array) -> Array:
@@ -110,7 +128,7 @@ def shifted_forward(
         return result.reshape(*images.shape[:3], out)
 
     count = images_at_once(x, len(pointwise_kernel))
-    if count == len(x):
+    if count is None:
         return some(x)
     return lax.map(some, x.reshape(-1, count, *x.shape[1:])).reshape(*x.shape[:3], out)
 
@@ -140,7 +158,7 @@ def shifted_backward(
         return sum(parts, start=next(parts)), (by_depthwise, by_pointwise, flat.sum(axis=0))
 
     count = images_at_once(x, multiplier)
-    if count == len(x):
+    if count is None:
         by_x, sums = some(x, gradient)
     else:
 
@@ -183,7 +201,7 @@ def strided_conv(
     x: Images, kernel: Float[Array, "4 4 channel out"]
 ) -> Float[Array, "batch half_height half_width out"]:
     """4x4 convolution, stride 2, padding 1, no bias: DCGAN's."""
-    return lax.platform_dependent(x, kernel, cpu=strided_conv_as_product, default=strided_conv_plain)
+    return by_platform(x, kernel, cpu=strided_conv_as_product, default=strided_conv_plain)
 
 
 def strided_conv_plain(x: Array, kernel: Array) -> Array:

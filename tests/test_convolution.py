@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 from scipy.ndimage import correlate
 from scipy.signal import correlate2d
 
@@ -109,4 +110,20 @@ def test_images_at_once_divide_the_batch_and_fit_the_cache(monkeypatch):
     x = jnp.zeros((12, 2, 2, 3))
     assert convolution.images_at_once(x, multiplier=2) == 4
     assert convolution.images_at_once(x[:7], multiplier=2) == 1
-    assert convolution.images_at_once(x[:5], multiplier=2) == 5
+    assert convolution.images_at_once(x[:3], multiplier=2) is None  # all of them
+
+
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_a_batch_left_free_gives_what_a_batch_of_known_size_gives(multiplier):
+    (x,) = draws((3, 4, 4, 3))
+    p = parameters(3, multiplier, 5)
+    free = jax.ShapeDtypeStruct((*export.symbolic_shape("n"), 4, 4, 3), jnp.float32)
+    exported = export.export(jax.jit(lambda x: convolution.depthwise_separable_conv(x, *p)))(free)
+    np.testing.assert_allclose(exported.call(x), convolution.depthwise_separable_conv(x, *p), rtol=1e-5, atol=1e-5)
+
+
+def test_plain_forms_know_no_platforms():
+    x, kernel = draws((1, 4, 4, 3), (4, 4, 3, 5))
+    assert "platform" in str(jax.make_jaxpr(convolution.strided_conv)(x, kernel))
+    with convolution.plain_forms(True):
+        assert "platform" not in str(jax.make_jaxpr(convolution.strided_conv)(x, kernel))
