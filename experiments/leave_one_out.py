@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from sagan_jax.cli import named_in
 from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig
 
@@ -89,17 +90,6 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
         args=argv,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-
-
-def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:
-    """What a command line chooses for `--name`; the first of the choices, a `Literal`, unless it names another."""
-    import argparse
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(f"--{name}", nargs="?")
-    chosen = getattr(parser.parse_known_args(argv)[0], name)
-    allowed = get_args(choices)
-    return chosen if chosen in allowed else allowed[0]  # a wrong name is told of by the real parser
 
 
 def run_name(dataset: str, abnormal: str, options: Any) -> str:

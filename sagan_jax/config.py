@@ -113,6 +113,22 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FolderConfig:
+    """How a folder of photographs is read."""
+
+    size: int = 128
+    """Side in pixels the photographs are resized to, whatever their proportions: 32, 64, 128 or 256."""
+    channels: Literal[1, 3] = 3
+    """1 (grey) or 3 (RGB), whatever the files have."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """What becomes of a file that cannot be used: the run is refused, or the file is named and left out."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        require(self.size >= 1, "size", self.size, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Where a run goes, what it runs on and how it is judged."""
 

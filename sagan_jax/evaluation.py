@@ -30,17 +30,21 @@ def evaluate_strict(
         false_positive_rate: The rate the threshold is set for.
 
     Returns:
-        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`.
+        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`; of a test set that lacks normal or
+        abnormal images, only the threshold and those of its rates that can be had.
     """
     limit = threshold(calibration, false_positive_rate)
-    return {name: interval._asdict() for name, interval in summarise(labels, scores)._asdict().items()} | {
-        "threshold": {
-            "value": limit,
-            "false_positive_rate_wanted": false_positive_rate,
-            "false_positive_rate": float((scores[~labels] > limit).mean()),
-            "recall": float((scores[labels] > limit).mean()),
-        }
+    metrics = summarise(labels, scores)._asdict() if has_both(labels) else {}
+    rates = {"false_positive_rate": scores[~labels] > limit, "recall": scores[labels] > limit}
+    return {name: interval._asdict() for name, interval in metrics.items()} | {
+        "threshold": {"value": limit, "false_positive_rate_wanted": false_positive_rate}
+        | {name: float(called.mean()) for name, called in rates.items() if called.size}
     }
+
+
+def has_both(labels: np.ndarray) -> bool:
+    """Whether a test set has normal and abnormal images, without which there is nothing to tell apart."""
+    return bool(labels.any() and not labels.all())
 
 
 def reference_auroc(
@@ -94,20 +98,31 @@ def summary(result: dict[str, Any]) -> str:
         return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
     limit = result["strict"]["threshold"]
-    wanted = f"{limit['false_positive_rate_wanted']:.0%}"
     lines = [
         f"{result['dataset']}, abnormal: {result['abnormal']}; {result['method']}, epoch {result['strict']['epoch']} "
         f"of {result['training']['epochs']}; {result['images']['test_normal']:,} normal and "
         f"{result['images']['test_abnormal']:,} abnormal test images",
         "",
-        "strict protocol (95 % bootstrap interval over test images)",
-        f"  AUROC              {interval('auroc')}",
-        f"  average precision  {interval('average_precision')}",
-        f"  F1-max             {interval('f1_max')} at score {result['strict']['f1_threshold']['value']:.4g}",
-        f"  equal error rate   {interval('equal_error_rate')}",
-        f"  threshold {limit['value']:.4g}, set on held-out normal images for {wanted} false positives: "
-        f"{limit['false_positive_rate']:.1%} on the test set, recall {limit['recall']:.1%}",
     ]
+    if "auroc" in result["strict"]:
+        lines += [
+            "strict protocol (95 % bootstrap interval over test images)",
+            f"  AUROC              {interval('auroc')}",
+            f"  average precision  {interval('average_precision')}",
+            f"  F1-max             {interval('f1_max')} at score {result['strict']['f1_threshold']['value']:.4g}",
+            f"  equal error rate   {interval('equal_error_rate')}",
+        ]
+    else:
+        lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
+    called = [
+        text.format(limit[name])
+        for name, text in {"false_positive_rate": "{:.1%} on the test set", "recall": "recall {:.1%}"}.items()
+        if name in limit
+    ]
+    lines.append(
+        f"  threshold {limit['value']:.4g}, set on {result['images']['held_out']:,} held-out normal images for "
+        f"{limit['false_positive_rate_wanted']:.0%} false positives{': ' if called else ''}{', '.join(called)}"
+    )
     if reference := result.get("reference"):
         best = f"batch statistics, in order, best test epoch ({reference['best_test_epoch']})"
         leaks = {

@@ -18,8 +18,10 @@ from sagan_jax.errors import UserError
 from sagan_jax.model import abstract_state, make_detector
 from sagan_jax.progress import progress_bar
 from sagan_jax.provenance import provenance
-from sagan_jax.scoring import calibrate, calibrated, score_images
+from sagan_jax.scoring import PER_IMAGE, calibrate, calibrated, score_images
 from sagan_jax.training import fit
+
+NO_SCORES = {field: np.zeros(0, np.float32) for field in PER_IMAGE}
 
 
 class Experiment(NamedTuple):
@@ -82,7 +84,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     detector = make_detector(experiment.method, experiment.model, training, len(split.train))
 
     trained = train(experiment, detector, split.train[kept], split.train[held_out])
-    scores = score_images(detector, trained.judged.state, split.test)
+    scores = score_images(detector, trained.judged.state, split.test) if len(split.test) else NO_SCORES
     images = {"train": len(kept), "held_out": len(held_out)}
     result = identity(experiment) | {
         **judge(experiment, detector, trained, scores["total"]),
@@ -164,15 +166,18 @@ def judge(experiment: Experiment, detector: Detector, trained: Trained, scores: 
 
 
 def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> None:
-    """The pictures people look at."""
+    """The pictures people look at: of scores and images, as far as there is a test set."""
     from sagan_jax.report import plots
 
     split, out, judged = experiment.split, experiment.out, trained.judged
-    limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
-    title = f"{split.name}, abnormal: {split.abnormal}"
-    plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
-    plots.roc(out / "roc.png", {"strict": (split.test_labels, scores)})
     plots.losses(out / "losses.png", trained.history)
+    if evaluation.has_both(split.test_labels):
+        limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
+        title = f"{split.name}, abnormal: {split.abnormal}"
+        plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
+        plots.roc(out / "roc.png", {"strict": (split.test_labels, scores)})
+    if not len(split.test):
+        return
     chosen = np.concatenate(plots.extremes(scores, 8))
     seen = score_images(detector, judged.state, split.test[chosen], fields=("reconstructed", "map"))
     plots.gallery(

@@ -1,0 +1,117 @@
+"""The `sagan` command. Each subcommand is a frozen dataclass: its fields are the flags, calling it does the work.
+
+Nothing heavy is imported here, so that `sagan --help` answers at once; the work imports what it needs.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args
+
+from sagan_jax.command import guarded
+from sagan_jax.config import SETTINGS, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train on a folder of photographs of normal things; judge by its test images where it has some."""
+
+    data: Path
+    """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
+    test/0.normal, test/1.abnormal), or one with nothing but normal images."""
+    method: MethodName = "sagan"
+    """SAGAN, or a method it is compared with; each has flags of its own."""
+    preset: Preset = "paper"
+    """The settings of the method's paper, or of its authors' released code."""
+    folder: FolderConfig = field(default_factory=FolderConfig)
+    model: Any = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    @classmethod
+    def of(cls, argv: Sequence[str]) -> type["Train"]:
+        """The command with the flags and defaults of the method and preset that the command line names."""
+        method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
+        model = SETTINGS[method].preset(preset)
+        training = TrainingConfig(batch_size=SETTINGS[method].batch_size)
+        fields = [
+            ("method", MethodName, field(default=method)),
+            ("preset", Preset, field(default=preset)),
+            ("model", type(model), field(default=model)),
+            ("training", TrainingConfig, field(default=training)),
+        ]
+        return make_dataclass("Train", fields, bases=(cls,), frozen=True, kw_only=True)
+
+    def __call__(self) -> None:
+        """Trains and prints the result."""
+        from sagan_jax import evaluation
+        from sagan_jax.inspection import train_on_folder
+
+        result, out = train_on_folder(
+            self.data, self.folder, self.method, self.preset, self.model, self.training, self.run
+        )
+        print(f"{evaluation.summary(result)}\n\nwritten to {out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Tell what a trained model is, how it was made, how well it did and what its threshold is."""
+
+    folder: Path
+    """The run's folder."""
+
+    def __call__(self) -> None:
+        """Prints it."""
+        from sagan_jax.describe import describe
+
+        print(describe(self.folder))
+
+
+COMMANDS: dict[str, type] = {"train": Train, "info": Info}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: The command line without the program's name; None takes the process's.
+
+    Returns:
+        The exit code, see `sagan_jax.command.guarded`.
+    """
+    settings = parse(sys.argv[1:] if argv is None else list(argv))
+    return guarded(settings)
+
+
+def parse(argv: list[str]) -> Any:
+    """The subcommand with its settings, to be called. Unknown flags and values end the process with exit code 2."""
+    import tyro
+
+    if argv and argv[0] in COMMANDS:
+        return parse_as(COMMANDS[argv[0]], f"sagan {argv[0]}", argv[1:], tyro.conf.PositionalRequiredArgs)
+    everything: Any = Union[  # noqa: UP007 (made at run time)
+        tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in COMMANDS.items())
+    ]
+    text = "Anomaly detection by a GAN: train on normal images, score any image, show where."
+    return tyro.cli(everything, prog="sagan", description=text, args=argv)  # help, or what is wrong with the command
+
+
+def parse_as(kind: type, prog: str, argv: list[str], *config: Any) -> Any:
+    """A command line as settings of one kind."""
+    import tyro
+
+    described = kind.__doc__
+    kind = kind.of(argv) if hasattr(kind, "of") else kind
+    return tyro.cli(kind, prog=prog, description=described, args=argv, config=(tyro.conf.OmitArgPrefixes, *config))
+
+
+def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:
+    """What a command line chooses for `--name`; the first of the choices, a `Literal`, unless it names another."""
+    import argparse
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(f"--{name}", nargs="?")
+    chosen = getattr(parser.parse_known_args(argv)[0], name)
+    allowed = get_args(choices)
+    return chosen if chosen in allowed else allowed[0]  # a wrong name is told of by the real parser
