@@ -5,7 +5,7 @@ convolution is nine shifted multiply-adds, which vectorise over channels, on a f
 between it and the pointwise matrix product stays in the cache; and a 4x4 convolution of stride 2 is one matrix product.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -153,7 +153,7 @@ def shifted_backward(
         by_copies = lax.optimization_barrier(
             tuple((flat @ pointwise_kernel[j].T).reshape(*gradient.shape[:3], channels) for j in range(multiplier))
         )
-        by_depthwise = jnp.stack([kernel_gradient(images, copy) for copy in by_copies], axis=1)  # [9, k, C]
+        by_depthwise = kernel_gradients(images, by_copies)  # [9, k, C]
         parts = (correlate(padded(copy), flipped[:, :, j]) for j, copy in enumerate(by_copies))
         return sum(parts, start=next(parts)), (by_depthwise, by_pointwise, flat.sum(axis=0))
 
@@ -182,19 +182,24 @@ def shifted_backward(
     )
 
 
-def kernel_gradient(padded_images: Array, gradient: Array) -> Array:
-    """The gradient by a depthwise kernel, `[9, C]`: row by row, so that all nine sums stay in registers and cache."""
-    batch, height, width, channels = gradient.shape
+def kernel_gradients(padded_images: Array, gradients: tuple[Array, ...]) -> Array:
+    """The gradients by the depthwise kernels, `[9, k, C]`: row by row, so that all sums stay in registers and cache."""
+    batch, height, width, channels = gradients[0].shape
 
     def row(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         image, top = i // height, i % height
         zero = jnp.zeros((), i.dtype)
         window = lax.dynamic_slice(padded_images, (image, top, zero, zero), (1, 3, width + 2, channels))[0]
-        by_row = lax.dynamic_slice(gradient, (image, top, zero, zero), (1, 1, width, channels))[0, 0]  # [W, C]
-        return tuple(total + window[r, c : c + width] * by_row for total, (r, c) in zip(sums, TAPS, strict=True))
+        products = (
+            window[r, c : c + width] * lax.dynamic_slice(copy, (image, top, zero, zero), (1, 1, width, channels))[0, 0]
+            for r, c in TAPS
+            for copy in gradients
+        )
+        return tuple(total + product for total, product in zip(sums, products, strict=True))  # each [W, C]
 
-    zeros = tuple(jnp.zeros((width, channels), gradient.dtype) for _ in TAPS)
-    return jnp.stack(lax.fori_loop(0, batch * height, row, zeros)).sum(axis=1)
+    zeros = tuple(jnp.zeros((width, channels), gradients[0].dtype) for _ in TAPS for _ in gradients)
+    sums = jnp.stack(lax.fori_loop(0, batch * height, row, zeros)).sum(axis=1)
+    return sums.reshape(len(TAPS), len(gradients), channels)
 
 
 def strided_conv(
@@ -263,3 +268,14 @@ def transposed_conv_as_product(x: Array, kernel: Array) -> Array:
     rows = overlapped(jnp.moveaxis(parts, 3, 0), 1)  # [2, B, H, W, 4, O]
     both = overlapped(jnp.moveaxis(rows, 4, 0), 3)  # [2, 2, B, H, W, O]: column, row, ...
     return both.transpose(2, 3, 1, 4, 0, 5).reshape(batch, 2 * height, 2 * width, out)
+
+
+def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], **options: Any) -> Array:
+    """`lax.conv_general_dilated` for `nn.Conv`; where each output sees one pixel, or all, it is a matrix product."""
+    height, width, channels, out = kernel.shape
+    unpadded = all(sides == (0, 0) for sides in padding)
+    if unpadded and (height, width) == x.shape[1:3]:
+        return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, out))[:, None, None, :]
+    if unpadded and height == width == 1:
+        return x @ kernel.reshape(channels, out)
+    return lax.conv_general_dilated(x, kernel, strides, padding, **options)

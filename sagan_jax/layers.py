@@ -107,6 +107,7 @@ class Conv(nn.Module):
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=weight_init,
+            conv_general_dilated=convolution.conv,
         )(x)
 
 

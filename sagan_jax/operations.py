@@ -126,24 +126,44 @@ def soft_pool(x: Images) -> Halved:
 
 def upsample(x: Images) -> Doubled:
     """Bilinear upsampling by 2, align-corners: output i lies at i * (n - 1) / (2n - 1) of the n inputs."""
-    return upsample_axis(lax.optimization_barrier(upsample_axis(x, 1)), 2)
+    return upsample_axis(upsample_axis(x, 1), 2)
 
 
+def blend_weights(x: Array, axis: int, size: int) -> tuple[Array, Array]:
+    """How much of input i - 1 output 2i takes, and of input i + 1 output 2i + 1; the first and the last take none."""
+    towards_before = (jnp.arange(size) / (2 * size - 1)).astype(x.dtype)
+    shape = [size if a == axis else 1 for a in range(x.ndim)]
+    return towards_before.reshape(shape), towards_before[::-1].reshape(shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
 def upsample_axis(x: Array, axis: int) -> Array:
     """Output 2i blends input i with the one before, 2i + 1 with the one after: shifts, no gathering."""
     size = x.shape[axis]
-    shape = [size if a == axis else 1 for a in range(x.ndim)]
-    towards_before = (jnp.arange(size) / (2 * size - 1)).astype(x.dtype)
-    towards_after = towards_before[::-1]
+    before, after = blend_weights(x, axis, size)
+    even = x + (jnp.roll(x, 1, axis) - x) * before
+    odd = x + (jnp.roll(x, -1, axis) - x) * after
+    doubled = jnp.stack([even, odd], axis=axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return lax.optimization_barrier(doubled)  # or the other axis would make each line anew for every use of it
 
-    def piece(start: int, stop: int) -> Array:
-        return lax.slice_in_dim(x, start, stop, axis=axis)
 
-    before = jnp.concatenate([piece(0, 1), piece(0, size - 1)], axis=axis)
-    after = jnp.concatenate([piece(1, size), piece(size - 1, size)], axis=axis)
-    even = x + (before - x) * towards_before.reshape(shape)
-    odd = x + (after - x) * towards_after.reshape(shape)
-    return jnp.stack([even, odd], axis=axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+def upsample_axis_forward(x: Array, axis: int) -> tuple[Array, None]:
+    """Linear: nothing is kept."""
+    return upsample_axis(x, axis), None
+
+
+def upsample_axis_backward(axis: int, _: None, gradient: Array) -> tuple[Array]:
+    """The transpose, in shifts too: each output's gradient goes back to the two inputs it was blended of."""
+    size = gradient.shape[axis] // 2
+    pairs = gradient.reshape(*gradient.shape[:axis], size, 2, *gradient.shape[axis + 1 :])
+    even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
+    before, after = blend_weights(even, axis, size)
+    to_before, to_after = even * before, odd * after
+    own = (even - to_before) + (odd - to_after)
+    return (lax.optimization_barrier(own + jnp.roll(to_before, -1, axis) + jnp.roll(to_after, 1, axis)),)
+
+
+upsample_axis.defvjp(upsample_axis_forward, upsample_axis_backward)
 
 
 @jax.custom_vjp

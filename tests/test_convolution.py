@@ -127,3 +127,12 @@ def test_plain_forms_know_no_platforms():
     assert "platform" in str(jax.make_jaxpr(convolution.strided_conv)(x, kernel))
     with convolution.plain_forms(True):
         assert "platform" not in str(jax.make_jaxpr(convolution.strided_conv)(x, kernel))
+
+
+@pytest.mark.parametrize(("size", "padding"), [(1, 0), (4, 0), (3, 1), (2, 0)])
+def test_convolutions_that_are_matrix_products_are_xlas(size, padding):
+    x, kernel = draws((3, 4, 4, 6), (size, size, 6, 5))
+    sides = ((padding, padding),) * 2
+    layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), sides, **layouts)
+    np.testing.assert_allclose(convolution.conv(x, kernel, (1, 1), sides, **layouts), expected, rtol=1e-4, atol=1e-5)

@@ -98,3 +98,21 @@ def test_channel_summaries_are_mean_and_maximum_and_share_the_maximums_gradient(
     )
     np.testing.assert_allclose(by_mean, [0.25] * 4)
     np.testing.assert_allclose(by_maximum, [0, 0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (1, 2, 2, 1), (2, 4, 8, 3)])
+def test_the_gradient_of_upsampling_is_its_transpose(shape):
+    x, gradient = draw(*shape), draw(shape[0], 2 * shape[1], 2 * shape[2], shape[3], seed=1)
+    (by_x,) = jax.vjp(operations.upsample, x)[1](gradient)
+    (expected,) = jax.linear_transpose(plain_upsample, x)(gradient)
+    np.testing.assert_allclose(by_x, expected, rtol=1e-4, atol=1e-5)
+
+
+def plain_upsample(x):
+    """By matrices [outputs, inputs] of the blending."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        positions = np.linspace(0, size - 1, 2 * size)
+        matrix = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(size)[None]))
+        x = jnp.moveaxis(jnp.tensordot(jnp.asarray(matrix, jnp.float32), x, (1, axis)), 0, axis)
+    return x
