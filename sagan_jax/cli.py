@@ -68,7 +68,21 @@ class Info:
         print(describe(self.folder))
 
 
-COMMANDS: dict[str, type] = {"train": Train, "info": Info}
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Write a run's report.html again, from what is in its folder."""
+
+    folder: Path
+    """The run's folder."""
+
+    def __call__(self) -> None:
+        """Writes it and prints where it is."""
+        from sagan_jax.report.page import write_report
+
+        print(write_report(self.folder))
+
+
+COMMANDS: dict[str, type] = {"train": Train, "info": Info, "report": Report}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

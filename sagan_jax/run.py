@@ -56,7 +56,8 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     """Trains a method on a split and leaves a folder that tells everything about it.
 
     The folder has `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `scores.csv`, `result.json` and
-    pictures: `scores.png`, `roc.png`, `losses.png`, `images.png`.
+    pictures: `scores.png`, `roc.png`, `losses.png`, `images.png`; `report.html` has all of it in one page, with
+    thumbnails that are kept in `gallery.json`.
 
     Args:
         experiment: What is run; its folder is made anew, or gone on with if `experiment.config.resume`.
@@ -76,6 +77,8 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
 
 def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     """The run, once its folder is this process's alone."""
+    from sagan_jax.report.page import write_report
+
     split, training, out = experiment.split, experiment.training, experiment.out
     where = device.start(experiment.config.device)
     if not experiment.config.resume and any(out.iterdir()):
@@ -98,6 +101,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     run_folder.write_scores(out / "scores.csv", split, scores, shares)
     run_folder.write_json(out / "result.json", result)
     draw(experiment, detector, trained, scores["total"])
+    write_report(out)
     return result
 
 
@@ -167,24 +171,26 @@ def judge(experiment: Experiment, detector: Detector, trained: Trained, scores: 
 
 def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> None:
     """The pictures people look at: of scores and images, as far as there is a test set."""
-    from sagan_jax.report import plots
+    from sagan_jax.report import plots, thumbnails
 
     split, out, judged = experiment.split, experiment.out, trained.judged
     plots.losses(out / "losses.png", trained.history)
+    if not len(split.test):
+        return
+    limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
     if evaluation.has_both(split.test_labels):
-        limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
         plots.roc(out / "roc.png", {"strict": (split.test_labels, scores)})
-    if not len(split.test):
-        return
-    chosen = np.concatenate(plots.extremes(scores, 8))
-    seen = score_images(detector, judged.state, split.test[chosen], fields=("reconstructed", "map"))
+    shown = thumbnails.choose(scores, split.test_labels, limit)  # the extremes of all are among them
+    seen = score_images(detector, judged.state, split.test[shown], fields=("reconstructed", "map"))
     plots.gallery(
         out / "images.png",
-        split.test[chosen],
+        split.test[shown],
         seen["reconstructed"],
         seen["map"],
-        scores[chosen],
-        split.test_labels[chosen],
+        scores[shown],
+        split.test_labels[shown],
     )
+    shares = calibrated(judged.calibration, scores)
+    thumbnails.write_thumbnails(out / thumbnails.FILE, split, shown, seen, scores, shares)

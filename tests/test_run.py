@@ -37,6 +37,8 @@ def test_the_folder_has_all_that_is_promised(folder):
         "roc.png",
         "losses.png",
         "images.png",
+        "gallery.json",
+        "report.html",
     }
 
 

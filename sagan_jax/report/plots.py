@@ -17,6 +17,7 @@ from sagan_jax.whole_file import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 DPI = 150
@@ -152,7 +153,7 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
-    panels = _panels(history)
+    panels = loss_panels(history)
     if not panels:
         raise UserError(f"there is no loss to draw; rows need keys that begin with {', '.join(LOSSES)}")
     epochs = [row["epoch"] for row in history]
@@ -164,7 +165,7 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         values = np.array([[row.get(key, math.nan) for row in history] for key in lines.values()], dtype=np.float64)
         for index, (name, line) in enumerate(zip(lines, values, strict=True)):
             axes.plot(epochs, line, **_line(index), marker="o" if len(epochs) <= 30 else None, markersize=4, label=name)
-        if np.nanmin(values) > 0 and np.nanmax(values) > 20 * np.nanmin(values):
+        if spans_decades(values[np.isfinite(values)]):
             axes.set_yscale("log")
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
@@ -173,7 +174,7 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     _save(figure, path)
 
 
-def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def loss_panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Title of each panel -> name of each line in it -> its key in the rows."""
     panels: dict[str, dict[str, str]] = {title: {} for title in (*LOSSES.values(), "Gradient norm")}
     for key in dict.fromkeys(key for row in history for key, value in row.items() if value is not None):
@@ -185,6 +186,11 @@ def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
         else:
             panels[LOSSES[prefix]][key.removeprefix(prefix).replace("_", " ")] = key
     return {title: lines for title, lines in panels.items() if lines}
+
+
+def spans_decades(values: Sequence[float] | Float[np.ndarray, " value"]) -> bool:
+    """Whether values are better seen on a logarithmic axis: all over 0, the greatest over 20 times the least."""
+    return bool(min(values, default=0.0) > 0 and max(values) > 20 * min(values))
 
 
 def extremes(scores: Scores, count: int) -> tuple[Int[np.ndarray, " highest"], Int[np.ndarray, " lowest"]]:
@@ -227,9 +233,6 @@ def gallery(
     Raises:
         UserError: If there is no image, or `count` is under 1.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     if not scores.size or count < 1:
         raise UserError(
             f"there is nothing to show of {scores.size} images with a count of {count}; both must be at least 1"
@@ -239,11 +242,10 @@ def gallery(
     if lowest.size:
         blocks["Lowest anomaly scores"] = lowest
     shown = maps[np.concatenate((highest, lowest))]
-    brightest = float(np.percentile(shown, 99.5)) or float(shown.max()) or 1.0
-    heat = ScalarMappable(Normalize(0, brightest), "inferno")
+    heat = heat_scale(shown)
     rows = {
-        "input": lambda index: _rgb(images[index]),
-        "reconstruction": lambda index: _rgb(reconstructed[index]),
+        "input": lambda index: rgb(images[index]),
+        "reconstruction": lambda index: rgb(reconstructed[index]),
         "anomaly map": lambda index: heat.to_rgba(maps[index], bytes=True),
     }
 
@@ -277,12 +279,21 @@ def gallery(
             axes.text(x, y + 18, name, va="top", ha="center", fontsize=8, color=colour)
     axes.text(left - 12, total_height - 42, "map scale", va="center", ha="right", fontsize=9)
     bar = figure.add_axes((left / total_width, 34 / total_height, strip / total_width, 16 / total_height))
-    figure.colorbar(heat, cax=bar, orientation="horizontal", extend="max" if shown.max() > brightest else "neither")
+    beyond = shown.max() > (heat.norm.vmax or 0)
+    figure.colorbar(heat, cax=bar, orientation="horizontal", extend="max" if beyond else "neither")
     bar.tick_params(labelsize=8)
     _save(figure, path)
 
 
-def _rgb(image: Shaped[np.ndarray, "height width channel"]) -> UInt8[np.ndarray, "height width 3"]:
+def heat_scale(maps: Float[np.ndarray, "image height width"]) -> "ScalarMappable":
+    """One colour scale for the maps that are seen together: from 0 to their 99.5th percentile."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(0, float(np.percentile(maps, 99.5)) or float(maps.max()) or 1.0), "inferno")
+
+
+def rgb(image: Shaped[np.ndarray, "height width channel"]) -> UInt8[np.ndarray, "height width 3"]:
     """A uint8 image, or a float one in [-1, 1], grey or not, as uint8 RGB."""
     if image.dtype != np.uint8:
         image = np.rint((np.clip(image, -1, 1) + 1) * 127.5).astype(np.uint8)

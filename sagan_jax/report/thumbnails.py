@@ -1,0 +1,125 @@
+"""The images that a run's report shows, as thumbnails: few and small, so that the page stays light."""
+
+import base64
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+
+from sagan_jax import run_folder
+from sagan_jax.data.split import Split
+from sagan_jax.metrics import Labels, Scores
+from sagan_jax.report import plots
+
+FILE = "gallery.json"
+VIEWS = ("input", "reconstruction", "map", "overlay")
+SIDE = 160  # pixels of a thumbnail; smaller images are stored as they are
+LOSSLESS = 64  # up to this side every pixel is kept
+OUTLINE = (0, 255, 200)  # of what is marked as abnormal: a colour the maps do not have
+
+
+def choose(scores: Scores, labels: Labels, limit: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
+    """The images worth showing: the highest and lowest scores of each class and those nearest to the threshold.
+
+    Args:
+        scores: Finite, higher = more abnormal.
+        labels: True = abnormal.
+        limit: The threshold.
+        count: How many of each; an image is chosen once.
+
+    Returns:
+        Indices of at most `6 * count` images, rising.
+    """
+    parts = [np.argsort(np.abs(scores - limit), kind="stable")[: 2 * count]]
+    for label in (False, True):
+        members = np.flatnonzero(labels == label)
+        order = members[np.argsort(scores[members], kind="stable")]
+        parts += [order[:count], order[max(0, len(order) - count) :]]
+    return np.unique(np.concatenate(parts))
+
+
+def write_thumbnails(
+    path: Path,
+    split: Split,
+    chosen: Int[np.ndarray, " chosen"],
+    seen: Mapping[str, np.ndarray],
+    scores: Scores,
+    shares: Float[np.ndarray, " image"],
+) -> None:
+    """Writes the thumbnails as JSON: for each image its id, label, kind, score and views, as data URIs.
+
+    Args:
+        path: The file to write.
+        split: The test set.
+        chosen: The images to show.
+        seen: Their `reconstructed` and `map`, as `scoring.score_images` returns them.
+        scores: The scores of the whole test set.
+        shares: Its calibrated scores.
+    """
+    masks = split.test_masks
+    heat = plots.heat_scale(seen["map"]) if len(chosen) else None
+    cards = []
+    for place, index in enumerate(chosen):
+        assert heat is not None
+        image, mask = plots.rgb(split.test[index]), None if masks is None else masks[index]
+        warmth = heat.to_rgba(seen["map"][place], bytes=True)[..., :3]
+        views = (image, plots.rgb(seen["reconstructed"][place]), warmth, overlay(image, warmth, mask))
+        label = bool(split.test_labels[index])
+        kind = ("abnormal" if label else "normal") if split.test_kinds is None else str(split.test_kinds[index])
+        cards.append(
+            {
+                "id": str(split.test_ids[index]),
+                "label": int(label),
+                "kind": kind,
+                "score": float(scores[index]),
+                "calibrated": float(shares[index]),
+            }
+            | dict(zip(VIEWS, map(data_uri, views), strict=True))
+        )
+    gallery = {
+        "of": len(split.test),
+        "pixelated": split.train.shape[2] <= LOSSLESS,
+        "masked": masks is not None,
+        "cards": cards,
+    }
+    run_folder.write_text(path, json.dumps(gallery))
+
+
+def overlay(
+    image: UInt8[np.ndarray, "height width 3"],
+    warmth: UInt8[np.ndarray, "height width 3"],
+    mask: Bool[np.ndarray, "height width"] | None = None,
+) -> UInt8[np.ndarray, "high wide 3"]:
+    """A map laid over its image, the image in grey; round the mask's regions an outline.
+
+    Args:
+        image: RGB.
+        warmth: The map in colours.
+        mask: True where the image is abnormal.
+
+    Returns:
+        RGB of the image's size; of small images a whole multiple of it, so that the outline is thin.
+    """
+    from scipy import ndimage
+
+    grey = image.mean(axis=-1, keepdims=True)
+    laid = (0.45 * grey + 0.55 * warmth.astype(np.float32)).astype(np.uint8)
+    if mask is None:
+        return laid
+    zoom = max(1, SIDE // max(mask.shape))
+    laid, mask = (np.repeat(np.repeat(values, zoom, axis=0), zoom, axis=1) for values in (laid, mask))
+    laid[mask & np.logical_not(ndimage.binary_erosion(mask, border_value=1))] = OUTLINE
+    return laid
+
+
+def data_uri(image: Shaped[np.ndarray, "height width 3"]) -> str:
+    """An RGB image as a WebP data URI, no side over `SIDE`."""
+    from PIL import Image
+
+    picture, stored = Image.fromarray(image), BytesIO()
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.save(stored, "WEBP", quality=85, lossless=max(image.shape) <= LOSSLESS)
+    return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"
