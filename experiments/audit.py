@@ -63,6 +63,7 @@ AUDIT = LeaveOneOut(
     load=load_dataset,
     flags=(
         flag("dataset", Datasets, f"The data set. Classes of CIFAR-10: {', '.join(CLASSES)}.", default="cifar10"),
+        flag("train_images", int | None, "Train on so many images, evenly spread; by default all.", default=None),
         flag("test_images", int | None, "Judge by so many test images, evenly spread; by default all.", default=None),
         DATA_DIR,
     ),
@@ -179,18 +180,23 @@ def write(path: Path, readings: Sequence[Reading]) -> None:
     write_text(path, text.getvalue())
 
 
-def evenly(split: "Split", count: int | None) -> "Split":
-    """The split with so many of its test images, evenly spread, in their order; None keeps all."""
+def evenly(split: "Split", train_images: int | None, test_images: int | None) -> "Split":
+    """The split with so many of its images, evenly spread, in their order; None keeps all."""
     import numpy as np
 
-    if count is None:
-        return split
-    require(2 <= count <= len(split.test), "test_images", count, f"from 2 to {len(split.test)}")
-    kept = np.linspace(0, len(split.test) - 1, count).round().astype(int)
+    def kept(name: str, count: int | None, available: int) -> "np.ndarray":
+        count = available if count is None else count
+        require(2 <= count <= available, name, count, f"from 2 to {available}")
+        return np.linspace(0, available - 1, count).round().astype(int)
+
+    train = kept("train_images", train_images, len(split.train))
+    test = kept("test_images", test_images, len(split.test))
     return split._replace(
-        test=split.test[kept],
-        test_labels=split.test_labels[kept],
-        test_ids=split.test_ids[kept],
+        train=split.train[train],
+        train_ids=split.train_ids[train],
+        test=split.test[test],
+        test_labels=split.test_labels[test],
+        test_ids=split.test_ids[test],
     )
 
 
@@ -203,7 +209,8 @@ def audit(options: Any) -> None:
     from sagan_jax.run import Experiment, identity, run
 
     training = options.training
-    split = evenly(leave_one_out(load_dataset(options), options.abnormal), options.test_images)
+    whole = leave_one_out(load_dataset(options), options.abnormal)
+    split = evenly(whole, options.train_images, options.test_images)
     folder = options.run.out or Path("runs") / f"audit-{run_name(split.name, split.abnormal, options)}"
     config = replace(options.run, keep=training.epochs, resume=True)
     experiment = Experiment(split, options.method, options.model, training, config, folder)
