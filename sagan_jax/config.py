@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from sagan_jax.errors import UserError
 
-MethodName = Literal["sagan", "skip_ganomaly"]
+MethodName = Literal["sagan", "skip_ganomaly", "ganomaly", "egbad", "anogan"]
 Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
@@ -18,32 +18,22 @@ Device = Literal["auto", "cpu", "gpu", "tpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig:
-    """Losses, optimiser and score of a generator that reconstructs, trained against a discriminator."""
+class GanConfig:
+    """What every method has: the size of its networks, their optimiser, the weight of the score's terms."""
 
     width: int = 64
     """Channels of the first level of both networks."""
     latent_size: int = 100
-    """Length of the discriminator's latent, the f(x) of the latent loss and score."""
-    weight_adversarial: float = 1.0
-    """Weight of the adversarial loss in the generator's objective (paper eq. 4)."""
-    weight_reconstruction: float = 40.0
-    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
-    weight_latent: float = 1.0
-    """Weight of the latent loss (paper eq. 4)."""
-    latent_in_discriminator: bool = False
-    """Let the discriminator lower the latent loss too, as the authors' code does."""
-    learning_rate: float = 2e-3
+    """Length of the latent."""
+    learning_rate: float = 2e-4
     """Adam's step size, for both networks."""
-    decay: Literal["linear", "constant"] = "linear"
+    decay: Literal["linear", "constant"] = "constant"
     """Learning rate over training: constant for the first half and linear to zero over the second, or constant."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
     beta2: float = 0.999
     """Adam's decay of the mean squared gradient."""
-    reinitialise_below: float = 0.0
-    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
-    score_weight: float = 0.2
+    score_weight: float = 0.9
     """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
     precision: Precision = "float32"
     """Arithmetic of the networks; parameters, statistics and losses are float32 in either."""
@@ -52,12 +42,46 @@ class AdversarialConfig:
         """Raises UserError for a value no run can have."""
         for name in ("width", "latent_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("weight_adversarial", "weight_reconstruction", "weight_latent", "reinitialise_below"):
-            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
         require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a finite number over 0")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         require(0 <= self.score_weight <= 1, "score_weight", self.score_weight, "in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionConfig(GanConfig):
+    """Losses of a generator that reconstructs, trained against a discriminator."""
+
+    weight_adversarial: float = 1.0
+    """Weight of the adversarial loss in the generator's objective (paper eq. 4)."""
+    weight_reconstruction: float = 50.0
+    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
+    weight_latent: float = 1.0
+    """Weight of the latent loss (paper eq. 4)."""
+    reinitialise_below: float = 0.0
+    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        super().__post_init__()
+        for name in ("weight_adversarial", "weight_reconstruction", "weight_latent", "reinitialise_below"):
+            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(ReconstructionConfig):
+    """The objective that SAGAN has from Skip-GANomaly; the latent is the discriminator's. Defaults: SAGAN's paper's."""
+
+    weight_reconstruction: float = 40.0
+    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
+    latent_in_discriminator: bool = False
+    """Let the discriminator lower the latent loss too, as the authors' code does."""
+    learning_rate: float = 2e-3
+    """Adam's step size, for both networks."""
+    decay: Literal["linear", "constant"] = "linear"
+    """Learning rate over training: constant for the first half and linear to zero over the second, or constant."""
+    score_weight: float = 0.2
+    """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +111,53 @@ class SkipGanomalyConfig(AdversarialConfig):
 
     score_weight: float = 0.9
     """Weight of the reconstruction term R in the score; the latent term L has the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanomalyConfig(ReconstructionConfig):
+    """GANomaly: an autoencoder whose reconstruction is encoded once more; the two latents' distance is the score."""
+
+    reinitialise_below: float = 1e-5
+    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
+    score_weight: float = 0.0
+    """Weight of the reconstruction term R in the score; the latent term L has the rest: all, in its paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgbadConfig(GanConfig):
+    """EGBAD: a bidirectional GAN, whose discriminator judges pairs of an image and its latent."""
+
+    width: int = 32
+    """Channels of the encoder's first level; every other layer is a multiple of it."""
+    latent_size: int = 200
+    """Length of the latent."""
+    learning_rate: float = 1e-5
+    """Adam's step size, for all three networks."""
+    average_decay: float = 0.999
+    """Decay of the moving averages of all weights, which score."""
+    latent_term: Literal["features", "cross_entropy"] = "features"
+    """The score's term L: distance of the discriminator's features, or how little it takes (E(x), G(E(x))) for real."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        super().__post_init__()
+        require(0 <= self.average_decay < 1, "average_decay", self.average_decay, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnoganConfig(GanConfig):
+    """AnoGAN: a GAN of normal images, in whose latent space each test image's nearest match is searched."""
+
+    search_steps: int = 500
+    """Steps of Adam on an image's latent when it is scored."""
+    search_rate: float = 0.01
+    """Adam's step size in that search."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        super().__post_init__()
+        require(self.search_steps >= 1, "search_steps", self.search_steps, "at least 1")
+        require(0 < self.search_rate < float("inf"), "search_rate", self.search_rate, "a finite number over 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +258,7 @@ class Settings(NamedTuple):
     """Where a method's settings start.
 
     Attributes:
-        preset: From "paper" or "reference" to the method's frozen configuration.
+        preset: From "paper" or "reference" to the method's frozen configuration, the same where both agree.
         batch_size: Of training, in its authors' code.
     """
 
@@ -198,6 +269,9 @@ class Settings(NamedTuple):
 SETTINGS: dict[MethodName, Settings] = {
     "sagan": Settings(sagan_preset, batch_size=32),
     "skip_ganomaly": Settings(skip_ganomaly_preset, batch_size=64),
+    "ganomaly": Settings(lambda _: GanomalyConfig(), batch_size=64),
+    "egbad": Settings(lambda _: EgbadConfig(), batch_size=100),
+    "anogan": Settings(lambda _: AnoganConfig(), batch_size=64),
 }
 
 

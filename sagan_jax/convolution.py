@@ -233,7 +233,7 @@ def transposed_conv(
 
     Pixel (i, j) times `kernel[a, b]` is added to pixel (2i - 1 + a, 2j - 1 + b) of the result, as in PyTorch.
     """
-    return lax.platform_dependent(x, kernel, cpu=transposed_conv_as_product, default=transposed_conv_plain)
+    return by_platform(x, kernel, cpu=transposed_conv_as_product, default=transposed_conv_plain)
 
 
 def transposed_conv_plain(x: Array, kernel: Array) -> Array:

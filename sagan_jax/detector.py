@@ -44,6 +44,10 @@ class Score(Protocol):
     def __call__(self, state: State, images: Array, statistics: Statistics = "running") -> Scores: ...
 
 
+Init = Callable[[Array, tuple[int, ...]], State]
+Update = Callable[[State, Array, Array], tuple[State, Metrics]]
+
+
 class Detector(NamedTuple):
     """A method of anomaly detection as three pure functions, each fit for `jax.jit`, `vmap` and sharding.
 
@@ -55,6 +59,6 @@ class Detector(NamedTuple):
             depends on that image alone. A method that searches at test time does it in here.
     """
 
-    init: Callable[[Array, tuple[int, ...]], State]
-    update: Callable[[State, Array, Array], tuple[State, Metrics]]
+    init: Init
+    update: Update
     score: Score

@@ -26,13 +26,13 @@ def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def initialise(module: nn.Module, key: Array, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """What `module.init` gives, in law: parameters and running statistics for images of a shape [H, W, C].
+def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
+    """What `module.init` gives, in law: parameters and running statistics for inputs of these shapes ([H, W, C], say).
 
     All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
     """
-    images = jnp.zeros((1, *image_shape))
-    variables: Any = dict(jax.eval_shape(lambda key: module.init(key, images, train=False), key))
+    inputs = [jnp.zeros((1, *shape)) for shape in shapes]
+    variables: Any = dict(jax.eval_shape(lambda key: module.init(key, *inputs, train=False), key))
     params = jax.tree_util.tree_leaves_with_path(variables["params"])
     sizes = [leaf.size for _, leaf in params]
     noise = iter(jnp.split(0.02 * jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))

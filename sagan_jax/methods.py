@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sagan_jax.anogan import anogan
 from sagan_jax.config import SETTINGS, MethodName, Preset
 from sagan_jax.detector import Detector
+from sagan_jax.egbad import egbad
+from sagan_jax.ganomaly import ganomaly
 from sagan_jax.sagan import sagan
 from sagan_jax.skip_ganomaly import skip_ganomaly
 
@@ -24,6 +27,9 @@ class Method(NamedTuple):
 BUILDERS: dict[MethodName, Callable[[Any, int | None], Detector]] = {
     "sagan": sagan,
     "skip_ganomaly": skip_ganomaly,
+    "ganomaly": ganomaly,
+    "egbad": egbad,
+    "anogan": anogan,
 }
 
 METHODS: dict[str, Method] = {name: Method(SETTINGS[name].preset, build) for name, build in BUILDERS.items()}

@@ -23,7 +23,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
 
 def small(method, steps=None, **changes):
     """The method with narrow networks."""
-    config = dataclasses.replace(METHODS[method].preset("paper"), width=4, latent_size=8, **changes)
+    config = METHODS[method].preset("paper")
+    if method == "anogan":
+        config = dataclasses.replace(config, search_steps=3)
+    config = dataclasses.replace(config, width=4, latent_size=8, **changes)
     return METHODS[method].build(config, steps)
 
 
@@ -51,6 +54,9 @@ def test_the_command_line_offers_every_method():
     [
         ("sagan", {"generator": 4_032_335, "discriminator": 1_069_700}),
         ("skip_ganomaly", {"generator": 16_659_075, "discriminator": 1_069_700}),
+        ("ganomaly", {"generator": 3_206_528, "discriminator": 663_296}),
+        ("egbad", {"generator": 8_755_328, "encoder": 1_732_232, "discriminator": 4_892_289}),
+        ("anogan", {"generator": 1_068_928, "discriminator": 663_296}),
     ],
 )
 def test_parameters_are_as_many_as_the_docstring_says(method, expected):
@@ -112,6 +118,7 @@ def test_strict_scores_do_not_depend_on_the_company_an_image_keeps(method, key):
 def test_a_method_goes_from_the_command_line_to_a_result_and_on_from_there(method, tmp_path, capsys):
     flags = [f"--method={method}", "--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--batch-size=256"]
     flags += ["--epochs=1", "--protocol=both", f"--out={tmp_path / 'run'}"]
+    flags += ["--search-steps=2"] if method == "anogan" else []
     assert main(DIGITS, flags) == 0
     assert f"{method}, epoch 1 of 1" in (printed := capsys.readouterr().out)
     assert main(DIGITS, [*flags, "--resume"]) == 0  # from the checkpoint: nothing is left to train
