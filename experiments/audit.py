@@ -13,18 +13,16 @@ test images take several minutes on 2 cores, most of it the images one by one; `
 """
 
 import csv
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.cifar import CLASSES
 from experiments.leave_one_out import LeaveOneOut, flag, parse, run_name
-from experiments.tfds import DATA_DIR, load
+from experiments.tfds import DATA_DIR, Known, load_known
 from sagan_jax.command import guarded
-from sagan_jax.config import require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from sagan_jax.data.split import Split
     from sagan_jax.detector import Detector, State
 
-Datasets = Literal["cifar10", "digits", "fashion_mnist", "mnist"]
 STATISTICS = ("running", "batches shuffled", "batches in order", "each image alone")
 SCORES = {"0.2 R + 0.8 L": 0.2, "0.9 R + 0.1 L": 0.9, "R": 1.0, "L": 0.0}
 SELECTIONS = ("last", "best by test", "best by validation")
@@ -48,23 +45,12 @@ class Reading(NamedTuple):
     auroc: float
 
 
-def load_dataset(options: Any) -> Any:
-    """The data set chosen."""
-    if options.dataset == "digits":
-        from sagan_jax.data.digits import load_digits
-
-        return load_digits(options.size)
-    return load(options, options.dataset)
-
-
 AUDIT = LeaveOneOut(
     name="audit",
     description=__doc__ or "",
-    load=load_dataset,
+    load=load_known,
     flags=(
-        flag("dataset", Datasets, f"The data set. Classes of CIFAR-10: {', '.join(CLASSES)}.", default="cifar10"),
-        flag("train_images", int | None, "Train on so many images, evenly spread; by default all.", default=None),
-        flag("test_images", int | None, "Judge by so many test images, evenly spread; by default all.", default=None),
+        flag("dataset", Known, f"The data set. Classes of CIFAR-10: {', '.join(CLASSES)}.", default="cifar10"),
         DATA_DIR,
     ),
 )
@@ -169,48 +155,17 @@ def read(path: Path) -> list[Reading]:
         ]
 
 
-def write(path: Path, readings: Sequence[Reading]) -> None:
-    """Writes a line a reading."""
-    from sagan_jax.run_folder import write_text
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Reading._fields)
-    writer.writerows(readings)
-    write_text(path, text.getvalue())
-
-
-def evenly(split: "Split", train_images: int | None, test_images: int | None) -> "Split":
-    """The split with so many of its images, evenly spread, in their order; None keeps all."""
-    import numpy as np
-
-    def kept(name: str, count: int | None, available: int) -> "np.ndarray":
-        count = available if count is None else count
-        require(2 <= count <= available, name, count, f"from 2 to {available}")
-        return np.linspace(0, available - 1, count).round().astype(int)
-
-    train = kept("train_images", train_images, len(split.train))
-    test = kept("test_images", test_images, len(split.test))
-    return split._replace(
-        train=split.train[train],
-        train_ids=split.train_ids[train],
-        test=split.test[test],
-        test_labels=split.test_labels[test],
-        test_ids=split.test_ids[test],
-    )
-
-
 def audit(options: Any) -> None:
     """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
     from sagan_jax import checkpoint, run_folder
-    from sagan_jax.data.split import leave_one_out
+    from sagan_jax.data.split import leave_one_out, thinned
     from sagan_jax.model import abstract_state, make_detector
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, identity, run
 
     training = options.training
-    whole = leave_one_out(load_dataset(options), options.abnormal)
-    split = evenly(whole, options.train_images, options.test_images)
+    whole = leave_one_out(load_known(options), options.abnormal)
+    split = thinned(whole, options.train_images, options.test_images)
     folder = options.run.out or Path("runs") / f"audit-{run_name(split.name, split.abnormal, options)}"
     config = replace(options.run, keep=training.epochs, resume=True)
     experiment = Experiment(split, options.method, options.model, training, config, folder)
@@ -229,7 +184,7 @@ def audit(options: Any) -> None:
             values = judge_epoch(detector, state, split, training.batch_size, training.seed)
             validation = row[checkpoint.VALIDATION]
             readings += [Reading(epoch, validation, *names, value) for names, value in values.items()]
-            write(folder / "audit.csv", readings)
+            run_folder.write_csv(folder / "audit.csv", Reading._fields, readings)
             print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)
     draw(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")
     counts: Mapping[str, int] = result["images"]

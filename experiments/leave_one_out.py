@@ -78,6 +78,8 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
             "preset", Preset, "The settings of the method's paper, or of its authors' released code.", default="paper"
         ),
         flag("size", int, "Side in pixels the images are resized to: 32, 64, 128 or 256.", default=32),
+        flag("train_images", int | None, "Train on so many images, evenly spread; by default all.", default=None),
+        flag("test_images", int | None, "Judge by so many test images, evenly spread; by default all.", default=None),
         *experiment.flags,
         ("model", type(model), field(default=with_defaults(model))),
         ("training", TrainingConfig, field(default=with_defaults(training))),
@@ -101,7 +103,7 @@ def run_name(dataset: str, abnormal: str, options: Any) -> str:
 def run_classes(experiment: LeaveOneOut, options: Any) -> None:
     """Runs one class, or all of them one after the other, and prints the results."""
     from sagan_jax import evaluation
-    from sagan_jax.data.split import leave_one_out
+    from sagan_jax.data.split import leave_one_out, thinned
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, run
 
@@ -113,7 +115,7 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
         folder = Path("runs") / name
         if options.run.out:
             folder = options.run.out / name if everything else options.run.out
-        split = leave_one_out(dataset, abnormal)
+        split = thinned(leave_one_out(dataset, abnormal), options.train_images, options.test_images)
         result = run(Experiment(split, options.method, options.model, options.training, options.run, folder), command())
         print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
         results.append(result)

@@ -7,7 +7,7 @@ yet; another set must have been prepared, as array_record files, with TensorFlow
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments.leave_one_out import LeaveOneOut, flag, main
 
@@ -19,6 +19,18 @@ def load(options: Any, name: str | None = None):
     from sagan_jax.data.tfds_images import load_tfds
 
     return load_tfds(name or options.dataset, data_dir=options.data_dir, size=options.size)
+
+
+Known = Literal["cifar10", "digits", "fashion_mnist", "mnist"]
+
+
+def load_known(options: Any):
+    """One of the sets that have a command of their own."""
+    if options.dataset == "digits":
+        from sagan_jax.data.digits import load_digits
+
+        return load_digits(options.size)
+    return load(options, options.dataset)
 
 
 def experiment_on(dataset: str, name: str, description: str, classes: tuple[str, ...]) -> LeaveOneOut:

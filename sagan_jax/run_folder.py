@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,20 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def write_scores(path: Path, split: Split, scores: Mapping[str, np.ndarray], shares: np.ndarray) -> None:
-    """Writes a line an image: id, label (1 is abnormal), R, L, the score, and the share of normal images below it."""
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table: a line of names, then a line a row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "label", "R", "L", "score", "calibrated"))
-    columns = (scores["reconstruction"], scores["latent"], scores["total"], shares)
-    for name, label, *values in zip(split.test_ids, split.test_labels, *columns, strict=True):
-        writer.writerow((name, int(label), *(f"{value:.9g}" for value in values)))  # float32 read back exactly
+    writer.writerow(header)
+    writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def write_scores(path: Path, split: Split, scores: Mapping[str, np.ndarray], shares: np.ndarray) -> None:
+    """Writes a line an image: id, label (1 is abnormal), R, L, the score, and the share of normal images below it."""
+    columns = (scores["reconstruction"], scores["latent"], scores["total"], shares)
+    rows = (
+        (name, int(label), *(f"{value:.9g}" for value in values))  # float32 read back exactly
+        for name, label, *values in zip(split.test_ids, split.test_labels, *columns, strict=True)
+    )
+    write_csv(path, ("id", "label", "R", "L", "score", "calibrated"), rows)

@@ -88,6 +88,40 @@ def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
     )
 
 
+def thinned(split: Split, train_images: int | None = None, test_images: int | None = None) -> Split:
+    """The split with so many of its images, evenly spread, in their order.
+
+    Args:
+        split: A whole split.
+        train_images: How many training images are kept; None keeps all.
+        test_images: How many test images are kept; None keeps all.
+
+    Returns:
+        The smaller split; the test set has normal and abnormal images in about the proportion it had.
+
+    Raises:
+        UserError: If there are not as many.
+    """
+
+    def spread(part: str, count: int | None, available: int) -> Int[np.ndarray, " kept"]:
+        count = available if count is None else count
+        if not 2 <= count <= available:
+            raise UserError(f"{split.name} has {available} {part} images here; {count} of them cannot be kept")
+        return np.linspace(0, available - 1, count).round().astype(int)
+
+    train = spread("training", train_images, len(split.train))
+    test = spread("test", test_images, len(split.test))
+    return split._replace(
+        train=split.train[train],
+        train_ids=split.train_ids[train],
+        test=split.test[test],
+        test_labels=split.test_labels[test],
+        test_ids=split.test_ids[test],
+        test_kinds=None if split.test_kinds is None else split.test_kinds[test],
+        test_masks=None if split.test_masks is None else split.test_masks[test],
+    )
+
+
 def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " kept"], Int[np.ndarray, " held_out"]]:
     """Sets a random part of ``count`` images aside, the same part for the same seed.
 
