@@ -7,21 +7,23 @@ fingerprint lies beside the arrays, so a bit that changed since is found on read
 import gc
 import hashlib
 import json
+import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sagan_jax.detector import State
-from sagan_jax.errors import UserError, reason
+from sagan_jax.errors import UserError, one_line
 from sagan_jax.scoring import QUANTILES, Calibration
 
 VALIDATION = "validation_reconstruction"
+Result = TypeVar("Result")
 FORMAT = 1
 """Of run folders and their checkpoints; raised by a change that programs from before it would misread."""
 
@@ -82,12 +84,13 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
         cleanup_tmp_directories=keep is not None,
         create=keep is not None,
     )
-    try:
-        manager = ocp.CheckpointManager(folder.absolute(), options=options)
-    except Exception as error:
+
+    def cannot_open(why: str) -> UserError:
         broken = [path.parent.parent for path in sorted(folder.glob("*/metrics/metrics")) if not is_json(path)]
         advice = f"; {broken[0]} is damaged: move it out of the folder to use the others" if broken else ""
-        raise UserError(f"the checkpoints in {folder} cannot be opened: {reason(error)}{advice}") from error
+        return UserError(f"the checkpoints in {folder} cannot be opened: {why}{advice}")
+
+    manager = said_once(lambda: ocp.CheckpointManager(folder.absolute(), options=options), cannot_open)
     with manager:
         yield Checkpoints(manager, config)
 
@@ -102,21 +105,18 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
 
     manager, metrics = checkpoints.manager, {VALIDATION: validation_loss}
     integrity = {"format": FORMAT, "fingerprint": fingerprint(checkpoint, checkpoints.config, metrics)}
-    try:
-        manager.save(
-            checkpoint.epoch,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave({"state": checkpoint.state, "calibration": checkpoint.calibration}),
-                config=ocp.args.JsonSave(dict(checkpoints.config)),
-                integrity=ocp.args.JsonSave(integrity),
-            ),
-            metrics=metrics,
-        )
-    except Exception as error:  # of every kind: orbax and tensorstore have no common one
-        raise UserError(
-            f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: "
-            f"{reason(error)}; those before it are whole, and --resume goes on from the last"
-        ) from error
+    arguments = ocp.args.Composite(
+        state=ocp.args.StandardSave({"state": checkpoint.state, "calibration": checkpoint.calibration}),
+        config=ocp.args.JsonSave(dict(checkpoints.config)),
+        integrity=ocp.args.JsonSave(integrity),
+    )
+    said_once(
+        lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
+        lambda why: UserError(
+            f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
+            "it are whole, and --resume goes on from the last"
+        ),
+    )
 
 
 def fingerprint(checkpoint: Checkpoint, config: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
@@ -176,48 +176,54 @@ def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
     import orbax.checkpoint as ocp
 
     manager, place = checkpoints.manager, f"the checkpoint {checkpoints.manager.directory / str(epoch)}"
+    here = jnp.zeros(()).sharding  # the default device, whatever the checkpoint was made on
+    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILES, np.float32))}
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected)
 
     def item(name: str, how: Any) -> Any:
         return manager.restore(epoch, args=ocp.args.Composite(**{name: how}))[name]
 
-    here = jnp.zeros(()).sharding  # the default device, whatever the checkpoint was made on
-    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILES, np.float32))}
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected)
-    with abandoned_coroutines_silenced():
+    def verified() -> Checkpoint:
+        integrity = {"format": 0, "fingerprint": None}  # as checkpoints were before they had fingerprints
+        if (manager.directory / str(epoch) / "integrity").exists():
+            integrity = item("integrity", ocp.args.JsonRestore())
+        config = item("config", ocp.args.JsonRestore())
+        if integrity["format"] > FORMAT:
+            raise UserError(
+                f"{place} is of format {integrity['format']}, which a newer version of sagan-jax wrote; this one reads "
+                f"format {FORMAT} and before"
+            )
+        if differing := differences(config, dict(checkpoints.config)):
+            raise UserError(f"{place} is of another configuration: {'; '.join(differing)}")
+        tree = item("state", ocp.args.StandardRestore(abstract))
+        checkpoint = Checkpoint(epoch, tree["state"], Calibration(np.asarray(tree["calibration"].quantiles)))
+        if integrity["fingerprint"] not in (None, fingerprint(checkpoint, config, manager.metrics(epoch))):
+            raise DamagedError(f"{place} is damaged: it is not what was written, by its fingerprint")
+        return checkpoint
+
+    return said_once(verified, lambda why: DamagedError(f"{place} is damaged or not one of this program's: {why}"))
+
+
+def said_once(action: Callable[[], Result], to_user: Callable[[str], UserError]) -> Result:
+    """Runs a part of orbax and turns its errors, which are of every kind and pages long, into one of one line.
+
+    What it logs beside them, and the tracebacks of coroutines it abandons, printed as they are collected, go unheard.
+    """
+    log = logging.getLogger("absl")
+    hook, sys.unraisablehook, log.disabled = sys.unraisablehook, lambda _: None, True
+    try:
         try:
-            integrity = {"format": 0, "fingerprint": None}  # as checkpoints were before they had fingerprints
-            if (manager.directory / str(epoch) / "integrity").exists():
-                integrity = item("integrity", ocp.args.JsonRestore())
-            config = item("config", ocp.args.JsonRestore())
-            if integrity["format"] > FORMAT:
-                raise UserError(
-                    f"{place} is of format {integrity['format']}, which a newer version of sagan-jax wrote; this one "
-                    f"reads format {FORMAT} and before"
-                )
-            if differing := differences(config, dict(checkpoints.config)):
-                raise UserError(f"{place} is of another configuration: {'; '.join(differing)}")
-            tree = item("state", ocp.args.StandardRestore(abstract))
-            quantiles = np.asarray(tree["calibration"].quantiles)
-            checkpoint = Checkpoint(epoch, tree["state"], Calibration(quantiles))
-            if integrity["fingerprint"] not in (None, fingerprint(checkpoint, config, manager.metrics(epoch))):
-                raise DamagedError(f"{place} is damaged: it is not what was written, by its fingerprint")
-            return checkpoint
+            result = action()
+            log.disabled = False  # after a failure its threads may go on complaining for a while
+            return result
         except UserError:
             raise
-        except Exception as error:  # what orbax and tensorstore meet damage with is of every kind
-            problem = f"{place} is damaged or not one of this program's: {reason(error)}"
+        except Exception as error:
+            why = one_line(str(error).partition(" [tensorstore_spec=")[0]) or type(error).__name__
         gc.collect()
-    raise DamagedError(problem)
-
-
-@contextmanager
-def abandoned_coroutines_silenced() -> Iterator[None]:
-    """Lets no coroutine that orbax abandons in a failed read print its own traceback as it is collected."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        yield
     finally:
         sys.unraisablehook = hook
+    raise to_user(why)
 
 
 def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:

@@ -15,7 +15,7 @@ def printable(text: str | os.PathLike[str]) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(text))
 
 
-def reason(error: Exception, length: int = 200) -> str:
-    """What a library's error says, without the pages that may follow."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return printable(lines[0] if len(lines[0]) <= length else lines[0][: length - 1] + "…")
+def one_line(text: str, length: int = 200) -> str:
+    """The first line of a text, its middle left out if it is long: libraries say what was wrong first or last."""
+    line = next(iter(text.strip().splitlines()), "")
+    return printable(line if len(line) <= length else f"{line[: length // 3]} … {line[-length * 2 // 3 :]}")
