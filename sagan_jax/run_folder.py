@@ -16,12 +16,17 @@ from sagan_jax.errors import UserError
 from sagan_jax.whole_file import LEFT_OVER, replacing
 
 
+class InUseError(UserError):
+    """Another process has the folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a run's folder to one process; a process that dies lets go of it, however it dies.
 
     Raises:
-        UserError: If another process has it, or it cannot be made or written to.
+        InUseError: If another process has it.
+        UserError: If it cannot be made or written to.
     """
     import fcntl
 
@@ -36,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder itself: no file to leave behind
         except OSError as error:
-            raise UserError(f"{folder} is in use by another process; name another folder with --out") from error
+            raise InUseError(f"{folder} is in use by another process; name another folder with --out") from error
         for left_over in folder.glob(LEFT_OVER):
             left_over.unlink(missing_ok=True)
         yield

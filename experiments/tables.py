@@ -1,0 +1,279 @@
+"""The paper's Tables 2 and 3 with our figures beside its own: every method on every class, strict and reference.
+
+    python -m experiments.tables --table=2
+    python -m experiments.tables --table=2 --train --methods sagan skip_ganomaly --seeds 0 1 2
+    python -m experiments.tables --table=2 --collect --runs=runs
+
+The first prints what is on record in `experiments/results/`; that takes a second. `--train` runs the cells that
+`--runs` has no result for, one after the other: it may be stopped at any time and goes on where it was, and several
+processes may share the work, as a cell that another one has in work is passed over. `--collect` puts the results in all
+runs' folders under `--runs` on record.
+
+The strict figure is the mean over seeds with its 95 % interval (Student's t); of one seed, the bootstrap's over test
+images. The reference protocol's leaks labels (docs/protocol.md): it is there beside the paper's, and no result.
+"""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from experiments.paper import TABLES, Table
+from experiments.record import Row, collect, merged, read
+from experiments.variants import VARIANTS
+from sagan_jax.command import guarded
+from sagan_jax.config import SETTINGS, Preset, RunConfig, TrainingConfig
+from sagan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from sagan_jax.data.split import Split
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which table, and what is done for it."""
+
+    table: Literal[2, 3]
+    """2 is CIFAR-10, 3 the bolts."""
+    train: bool = False
+    """Run the cells that have no result yet."""
+    collect: bool = False
+    """Put the results under `runs` on record: the file has a row a method, class, protocol and seed."""
+    format: Literal["text", "markdown", "csv"] = "text"
+    """How the table is printed."""
+    methods: tuple[str, ...] = ("sagan", "skip_ganomaly", "ganomaly", "egbad")
+    """What `train` runs: methods and the ablations of SAGAN."""
+    classes: tuple[str, ...] | None = None
+    """The classes `train` runs; all by default."""
+    seeds: tuple[int, ...] = (0,)
+    """The seeds `train` runs."""
+    preset: Preset = "paper"
+    """The settings `train` takes: those of the method's paper, or of its authors' released code."""
+    epochs: int = 15
+    """How many epochs `train` trains."""
+    train_images: int | None = None
+    """Train on so many images, evenly spread; by default all."""
+    test_images: int | None = None
+    """Judge by so many test images, evenly spread; by default all."""
+    size: int | None = None
+    """Side of the images; by default 32 for table 2 and 128 for table 3."""
+    runs: Path = Path("runs")
+    """The folder of runs: `train` adds to it, `collect` looks for results everywhere in it."""
+    record: Path | None = None
+    """The file of results on record; by default the one in experiments/results."""
+    data_dir: Path | None = None
+    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a name that is not one of those there are."""
+        classes = TABLES[self.table].classes
+        for kind, names, known in (("methods", self.methods, VARIANTS), ("classes", self.classes or (), classes)):
+            if unknown := [name for name in names if name not in known]:
+                raise UserError(f"{kind} has {', '.join(unknown)}; there are {', '.join(known)}")
+
+
+class Cell(NamedTuple):
+    """A line of the table as it is printed."""
+
+    method: str
+    abnormal: str
+    paper: str
+    strict: str
+    reference: str
+    trained: str
+
+
+HEADER = Cell("method", "abnormal", "the paper", "strict AUROC", "reference protocol (leaks labels)", "trained")
+
+
+def interval_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of two or more values with its 95 % interval by Student's t."""
+    import numpy as np
+    from scipy import stats
+
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+    return mean, mean - reach, mean + reach
+
+
+def said(value: float | None) -> str:
+    """An AUROC, or a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def shortfall(row: Row, table: Table) -> list[str]:
+    """In what a run falls short of the protocol, in words; nothing if in nothing."""
+    parts = (
+        (row.epochs, table.epochs, "epochs"),
+        (row.train_images, table.train_images, "training images"),
+        (row.test_images, table.test_images, "test images"),
+    )
+    return [f"{has:,} of {wanted:,} {what}" for has, wanted, what in parts if has < wanted]
+
+
+def cell(rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str) -> tuple[Cell, float | None]:
+    """One method on one class, by the runs trained longest on the most images, and its strict AUROC."""
+    title = VARIANTS[method].title + {"paper": "", "reference": ", its code's settings"}.get(preset, ", other settings")
+    paper = said(table.paper.get(method, {}).get(abnormal))
+    rows = [row for row in rows if (row.method, row.preset, row.abnormal) == (method, preset, abnormal)]
+    if not rows:
+        return Cell(title, abnormal, paper, "–", "–", "never run"), None
+    size = max((row.epochs * row.train_images, row.test_images) for row in rows)
+    rows = [row for row in rows if (row.epochs * row.train_images, row.test_images) == size]
+    strict, reference = ([row for row in rows if row.protocol == protocol] for protocol in ("strict", "reference"))
+    if len(strict) > 1:
+        value, low, high = interval_over_seeds([row.auroc for row in strict])
+    else:
+        value, low, high = strict[0].auroc, strict[0].low, strict[0].high
+    mean = sum(row.auroc for row in reference) / len(reference) if reference else None
+    notes = [*shortfall(strict[0], table), *([f"{len(strict)} seeds"] if len(strict) > 1 else [])]
+    text = f"{said(value)} [{said(low)}, {said(high)}]"
+    return Cell(title, abnormal, paper, text, said(mean), "; ".join(notes)), value
+
+
+def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
+    """The table line by line: the paper's methods on all classes, others where they were run, and each one's mean."""
+    shown = [(name, "paper") for name in VARIANTS if name in table.paper]
+    found = {(row.method, row.preset) for row in rows} - set(shown)
+    order = list(VARIANTS)
+    shown += sorted(found, key=lambda pair: (order.index(pair[0]), pair[1]))
+    result = []
+    for method, preset in sorted(shown, key=lambda pair: order.index(pair[0])):
+        cells = [cell(rows, table, method, preset, abnormal) for abnormal in table.classes]
+        result += [line for line, _ in cells]
+        values = {line.abnormal: value for line, value in cells if value is not None}
+        if len(values) > 1:
+            paper = [value for name, value in table.paper.get(method, {}).items() if name in values]
+            theirs, ours = (said(sum(column) / len(column) if column else None) for column in (paper, values.values()))
+            result.append(Cell(cells[0][0].method, f"mean of {len(values)}", theirs, ours, "–", ""))
+    return result
+
+
+def floor_lines(table: Table) -> list[Cell]:
+    """The trivial floor's lines, from its own file of results."""
+    path = RESULTS / "floor.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"].startswith(table.dataset)]
+    return [
+        Cell(
+            row["method"],
+            row["abnormal"],
+            "–",
+            f"{float(row['auroc']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]",
+            "–",
+            "no network",
+        )
+        for row in rows
+    ]
+
+
+def as_text(cells: Sequence[Cell]) -> str:
+    """Columns of equal width."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
+    return "\n".join(
+        "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
+
+
+def as_markdown(cells: Sequence[Cell]) -> str:
+    """A table for a README."""
+    head, *body = ("| " + " | ".join(row) + " |" for row in cells)
+    return "\n".join([head, "|" + "---|" * len(HEADER), *body])
+
+
+def as_csv(cells: Sequence[Cell]) -> str:
+    """Comma-separated values."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    return text.getvalue().rstrip()
+
+
+FORMATS: dict[str, Callable[[Sequence[Cell]], str]] = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
+
+
+def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
+    """From a class to its split; the set is read once."""
+    from sagan_jax.data.split import leave_one_out
+
+    if options.table == 3:
+        from sagan_jax.data.bolts import load_bolts
+
+        bolts = load_bolts(size=options.size or 128, cache_dir=options.runs / "bolt-scenes")
+        return lambda _: bolts
+    from sagan_jax.data.tfds_images import load_tfds
+
+    dataset = load_tfds(table.dataset, data_dir=options.data_dir, size=options.size or 32)
+    return lambda abnormal: leave_one_out(dataset, abnormal)
+
+
+def train(options: Options, table: Table) -> None:
+    """Runs the cells without a result, seed by seed, so that the table fills evenly, but those in work elsewhere."""
+    from sagan_jax import run_folder
+    from sagan_jax.data.split import thinned
+    from sagan_jax.provenance import command
+    from sagan_jax.run import Experiment, run_locked
+
+    split_of = load_splits(options, table)
+    config = RunConfig(resume=True, protocol="both")
+    for seed in options.seeds:
+        for abnormal in options.classes or table.classes:
+            for name in options.methods:
+                variant = VARIANTS[name]
+                place = (
+                    f"table{options.table}",
+                    f"{name}-{options.preset}",
+                    re.sub(r"\W+", "_", abnormal),
+                    f"seed{seed}",
+                )
+                folder = options.runs.joinpath(*place)
+                if (folder / "result.json").exists():
+                    continue
+                split = thinned(split_of(abnormal), options.train_images, options.test_images)
+                batch_size = SETTINGS[variant.method].batch_size
+                training = TrainingConfig(epochs=options.epochs, batch_size=batch_size, seed=seed)
+                model = variant.model(options.preset)
+                try:
+                    with run_folder.locked(folder):
+                        print(f"{variant.title}, {abnormal} abnormal, seed {seed}", file=sys.stderr, flush=True)
+                        run_locked(Experiment(split, variant.method, model, training, config, folder), command())
+                except run_folder.InUseError:
+                    print(f"{folder} is in work elsewhere: passed over", file=sys.stderr, flush=True)
+
+
+def tables(options: Options) -> None:
+    """Trains and records if asked to, then prints."""
+    from sagan_jax import run_folder
+
+    table = TABLES[options.table]
+    record = options.record or RESULTS / f"table{options.table}.csv"
+    if options.train:
+        train(options, table)
+    rows = read(record)
+    if options.train or options.collect:
+        rows = merged(rows, collect(options.runs, table))
+    if options.collect:
+        run_folder.write_csv(record, Row._fields, rows)
+    print(FORMATS[options.format]([HEADER, *floor_lines(table), *lines(rows, table)]))
+    if options.format == "text":
+        print(f"\n{table.title}. The reference protocol's figures are no results: they leak labels (docs/protocol.md).")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Makes a table as a command; returns its exit code."""
+    import tyro
+
+    description = __doc__ or ""
+    options = tyro.cli(Options, prog="python -m experiments.tables", description=description, args=argv)
+    return guarded(lambda: tables(options))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,44 @@
+"""What the tables compare: the methods, and SAGAN with one of its ideas taken out or put another way."""
+
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, get_args
+
+from sagan_jax.config import SETTINGS, MethodName, Preset
+
+
+class Variant(NamedTuple):
+    """A row of a table: its name there, the method, and the settings that set it apart."""
+
+    title: str
+    method: MethodName
+    changes: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+
+    def model(self, preset: Preset) -> Any:
+        """The method's configuration."""
+        return replace(SETTINGS[self.method].preset(preset), **self.changes)
+
+
+VARIANTS: dict[str, Variant] = {
+    "anogan": Variant("AnoGAN", "anogan"),
+    "egbad": Variant("EGBAD", "egbad"),
+    "ganomaly": Variant("GANomaly", "ganomaly"),
+    "skip_ganomaly": Variant("Skip-GANomaly", "skip_ganomaly"),
+    "sagan": Variant("SAGAN", "sagan"),
+    "sagan_without_dscs": Variant("SAGAN without DSCs", "sagan", {"depthwise": False}),
+    "sagan_without_cbam": Variant("SAGAN without CBAM", "sagan", {"attention": False}),
+    "sagan_softpool": Variant("SAGAN with SoftPool", "sagan", {"pool": "soft"}),
+    "sagan_attended_path": Variant("SAGAN, attended maps down the encoder", "sagan", {"attend_encoder_path": True}),
+}
+
+
+def recognise(method: str, model: dict[str, Any]) -> tuple[str, str]:
+    """The variant and the preset that a run's configuration is of; the method's own name and "other" if it is of none.
+
+    Settings that came into being after the run count as unchanged.
+    """
+    for preset in get_args(Preset):
+        for name, variant in VARIANTS.items():
+            settings = asdict(variant.model(preset))
+            if variant.method == method and settings == settings | model:
+                return name, preset
+    return method, "other"

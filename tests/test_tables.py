@@ -1,0 +1,123 @@
+"""Tables from results: what is read, kept, averaged and owned up to; and a small cell from the command line on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import tables as module
+from experiments.paper import TABLES, Table
+from experiments.record import Row, collect, merged, read
+from experiments.tables import FORMATS, HEADER, interval_over_seeds, lines, main
+from experiments.variants import VARIANTS, recognise
+from sagan_jax import run_folder
+
+SMALL = Table("two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, epochs=15, train_images=100, test_images=50)
+
+
+def row(**changes):
+    values = {"dataset": "d", "method": "sagan", "preset": "paper", "abnormal": "a", "protocol": "strict", "seed": 0}
+    values |= {"epochs": 15, "train_images": 100, "test_images": 50, "auroc": 0.6, "low": 0.5, "high": 0.7}
+    return Row(**values | {"commit": "c", "date": "t", "machine": "m", "command": "x"} | changes)
+
+
+def printed(*rows):
+    return {(line.method, line.abnormal): line for line in lines(rows, SMALL)}
+
+
+def test_the_papers_averages_are_those_of_its_rows():
+    """Table 2 prints 0.496, 0.728, 0.777 and 0.967."""
+    averages = {name: sum(row.values()) / len(row) for name, row in TABLES[2].paper.items()}
+    expected = {"egbad": 0.496, "ganomaly": 0.728, "skip_ganomaly": 0.777, "sagan": 0.967}
+    assert averages == pytest.approx(expected, abs=6e-4)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_configuration_is_recognised_and_a_changed_one_is_not_taken_for_it(name):
+    variant = VARIANTS[name]
+    model = vars(variant.model("paper"))
+    assert recognise(variant.method, model) == (name, "paper")
+    assert recognise(variant.method, model | {"learning_rate": 0.123}) == (variant.method, "other")
+    assert recognise(variant.method, {key: value for key, value in model.items() if key != "beta2"})[0] == name
+
+
+def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
+    rows = collect(Path(module.__file__).parent / "results", TABLES[2])
+    strict = next(row for row in rows if (row.abnormal, row.protocol, row.epochs) == ("cat", "strict", 3))
+    assert (strict.method, strict.preset, strict.auroc, strict.train_images) == ("sagan", "paper", 0.5503, 45_000)
+    assert strict.command.startswith("python -m experiments.cifar --abnormal=cat")
+    run_folder.write_csv(tmp_path / "t.csv", Row._fields, rows)
+    assert read(tmp_path / "t.csv") == rows
+
+
+def test_a_cell_measured_again_replaces_the_old_row_and_no_other():
+    old, other, new = row(auroc=0.1), row(seed=1), row(auroc=0.2)
+    assert merged([old, other], [new]) == [new, other]
+
+
+def test_a_cell_never_run_says_so():
+    assert printed()["SAGAN", "b"].trained == "never run"
+    assert printed()["SAGAN", "b"].strict == "–"
+
+
+def test_a_cell_short_of_the_protocol_says_in_what():
+    line = printed(row(epochs=3, train_images=10))["SAGAN", "a"]
+    assert line.trained == "3 of 15 epochs; 10 of 100 training images"
+    assert printed(row())["SAGAN", "a"].trained == ""
+
+
+def test_of_several_runs_the_longest_counts_and_the_paper_and_both_protocols_stand_side_by_side():
+    short, reference = row(epochs=1, auroc=0.1), row(protocol="reference", auroc=0.8, low=None, high=None)
+    line = printed(short, row(), reference)["SAGAN", "a"]
+    assert (line.paper, line.strict, line.reference) == ("0.900", "0.600 [0.500, 0.700]", "0.800")
+
+
+def test_seeds_are_averaged_with_students_interval():
+    mean, low, high = interval_over_seeds([0.5, 0.6, 0.7])
+    assert (mean, high - mean) == pytest.approx((0.6, 4.3027 * 0.1 / 3**0.5), rel=1e-4)  # t(0.975, 2 degrees) = 4.3027
+    assert mean - low == pytest.approx(high - mean)
+    line = printed(*(row(seed=seed, auroc=auroc) for seed, auroc in enumerate((0.5, 0.6, 0.7))))["SAGAN", "a"]
+    assert line.strict == "0.600 [0.352, 0.848]"
+    assert line.trained == "3 seeds"
+
+
+def test_other_settings_never_stand_in_a_methods_own_row():
+    result = printed(row(preset="other", auroc=0.99))
+    assert result["SAGAN", "a"].trained == "never run"
+    assert result["SAGAN, other settings", "a"].strict.startswith("0.990")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_every_cell(name):
+    text = FORMATS[name]([HEADER, *lines([row()], SMALL)])
+    assert all(part in text for part in ("strict AUROC", "0.600 [0.500, 0.700]", "0.900", "never run"))
+
+
+def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp_path, capsys, monkeypatch):
+    from sagan_jax.data import leave_one_out, load_digits
+
+    digits = Table("digits", "digits", ("3", "4"), {}, epochs=15, train_images=1271, test_images=526)
+    monkeypatch.setitem(TABLES, 2, digits)
+    monkeypatch.setattr(module, "load_splits", lambda *_: lambda name: leave_one_out(load_digits(16), name))
+    flags = ["--table=2", "--train", "--collect", "--methods", "ganomaly", "--epochs=1", f"--runs={tmp_path}"]
+    flags += ["--train-images=150", "--test-images=20", f"--record={tmp_path / 'record.csv'}"]
+    cells = tmp_path / "table2" / "ganomaly-paper"
+    with run_folder.locked(cells / "4" / "seed0"):
+        assert main(flags) == 0
+    printed = capsys.readouterr()
+    assert "4/seed0 is in work elsewhere" in printed.err
+    assert "1 of 15 epochs; 150 of 1,271 training images; 20 of 526 test images" in printed.out
+    result = cells / "3" / "seed0" / "result.json"
+    auroc, before = json.loads(result.read_text())["strict"]["auroc"]["value"], result.stat().st_mtime_ns
+    assert {row.protocol: row.auroc for row in read(tmp_path / "record.csv")}["strict"] == pytest.approx(
+        auroc, abs=1e-4
+    )
+    assert main([*flags, "--classes", "3"]) == 0
+    assert result.stat().st_mtime_ns == before
+
+
+def test_an_unknown_method_is_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--table=2", "--methods", "sagan", "nothing"])
+    assert ended.value.code == 2
+    assert "methods has nothing" in " ".join(capsys.readouterr().err.split())
