@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that `sagan --help` answers at once; the work
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args
 
@@ -32,16 +32,7 @@ class Train:
     @classmethod
     def of(cls, argv: Sequence[str]) -> type["Train"]:
         """The command with the flags and defaults of the method and preset that the command line names."""
-        method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
-        model = SETTINGS[method].preset(preset)
-        training = TrainingConfig(batch_size=SETTINGS[method].batch_size)
-        fields = [
-            ("method", MethodName, field(default=method)),
-            ("preset", Preset, field(default=preset)),
-            ("model", type(model), field(default=model)),
-            ("training", TrainingConfig, field(default=training)),
-        ]
-        return make_dataclass("Train", fields, bases=(cls,), frozen=True, kw_only=True)
+        return with_method(cls, argv)
 
     def __call__(self) -> None:
         """Trains and prints the result."""
@@ -118,6 +109,26 @@ def parse_as(kind: type, prog: str, argv: list[str], *config: Any) -> Any:
     described = kind.__doc__
     kind = kind.of(argv) if hasattr(kind, "of") else kind
     return tyro.cli(kind, prog=prog, description=described, args=argv, config=(tyro.conf.OmitArgPrefixes, *config))
+
+
+def with_method(kind: type, argv: Sequence[str], **training_defaults: Any) -> type:
+    """A kind of command with the flags and defaults of the method and preset that a command line names.
+
+    Args:
+        kind: Settings with the fields `method`, `preset`, `model` and `training`.
+        argv: The command line.
+        training_defaults: Where the command's defaults of training differ from the method's.
+    """
+    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
+    model = SETTINGS[method].preset(preset)
+    training = replace(TrainingConfig(batch_size=SETTINGS[method].batch_size), **training_defaults)
+    fields = [
+        ("method", MethodName, field(default=method)),
+        ("preset", Preset, field(default=preset)),
+        ("model", type(model), field(default=model)),
+        ("training", TrainingConfig, field(default=training)),
+    ]
+    return make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
 
 
 def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:

@@ -9,8 +9,10 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, State
 from sagan_jax.metrics import auroc, summarise
-from sagan_jax.scoring import Calibration, reference_protocol_scores, threshold
+from sagan_jax.pixel_metrics import PixelCounts, aupro, bin_edges, count_pixels, joined, pixel_auroc, summarise_pixels
+from sagan_jax.scoring import PER_IMAGE, Calibration, reference_protocol_scores, score_images, threshold
 
+PART = 512  # images whose maps are in memory at a time
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
@@ -18,8 +20,42 @@ REFERENCE_NOTE = (
 )
 
 
+def score_test(
+    detector: Detector, state: State, split: Split, held_out: np.ndarray
+) -> tuple[dict[str, np.ndarray], PixelCounts | None]:
+    """Strict scores of the test set, and what its maps come to where its images have masks.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        split: The test set; it may be empty.
+        held_out: Normal images held out of training, uint8 `[N, H, W, C]`; the pixels are counted in their terms.
+
+    Returns:
+        The scores by field, as `scoring.score_images` has them, and the counted pixels. No more maps are in memory at
+        a time than those of a few hundred images.
+    """
+    if not len(split.test):
+        return {field: np.zeros(0, np.float32) for field in PER_IMAGE}, None
+    if split.test_masks is None or not split.test_masks.any():
+        return score_images(detector, state, split.test), None
+    wanted = (*PER_IMAGE, "map")
+    edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
+    scores, pixels = [], []
+    for start in range(0, len(split.test), PART):
+        part = slice(start, start + PART)
+        fields = score_images(detector, state, split.test[part], fields=wanted)
+        pixels.append(count_pixels(fields.pop("map"), split.test_masks[part], edges))
+        scores.append(fields)
+    return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+
+
 def evaluate_strict(
-    labels: np.ndarray, scores: np.ndarray, calibration: Calibration, false_positive_rate: float
+    labels: np.ndarray,
+    scores: np.ndarray,
+    calibration: Calibration,
+    false_positive_rate: float,
+    pixels: PixelCounts | None = None,
 ) -> dict[str, Any]:
     """Every image-level metric with its interval, and what the calibrated threshold does on the test set.
 
@@ -28,18 +64,56 @@ def evaluate_strict(
         scores: Strict scores `[M]`.
         calibration: From held-out normal training images; the test set has no part in it.
         false_positive_rate: The rate the threshold is set for.
+        pixels: What the maps come to, where the images have masks.
 
     Returns:
-        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`; of a test set that lacks normal or
+        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`, with pixels `pixel_auroc` and
+        `aupro` too; of a test set that lacks normal or
         abnormal images, only the threshold and those of its rates that can be had.
     """
     limit = threshold(calibration, false_positive_rate)
     metrics = summarise(labels, scores)._asdict() if has_both(labels) else {}
+    if pixels is not None:
+        metrics |= summarise_pixels(pixels)
     rates = {"false_positive_rate": scores[~labels] > limit, "recall": scores[labels] > limit}
     return {name: interval._asdict() for name, interval in metrics.items()} | {
         "threshold": {"value": limit, "false_positive_rate_wanted": false_positive_rate}
         | {name: float(called.mean()) for name, called in rates.items() if called.size}
     }
+
+
+def evaluate_kinds(
+    labels: np.ndarray, kinds: np.ndarray, scores: np.ndarray, limit: float, pixels: PixelCounts | None = None
+) -> list[dict[str, Any]]:
+    """Each kind of abnormal image against all normal ones.
+
+    Args:
+        labels: bool `[M]`, True = abnormal; both classes are there.
+        kinds: str `[M]`, what is wrong in a word.
+        scores: Strict scores `[M]`.
+        limit: The calibrated threshold.
+        pixels: What the maps come to, where the images have masks.
+
+    Returns:
+        JSON values, a kind a row: its name, how many images, AUROC, the threshold's recall, with pixels also pixel
+        AUROC and AUPRO.
+    """
+    rows = []
+    for kind in dict.fromkeys(kinds[labels].tolist()):
+        members = labels & (kinds == kind)
+        chosen = ~labels | members
+        row = {
+            "name": kind,
+            "images": int(members.sum()),
+            "auroc": auroc(labels[chosen], scores[chosen]),
+            "recall": float((scores[members] > limit).mean()),
+        }
+        if pixels is not None:
+            of_kind = PixelCounts(*(field[chosen] for field in pixels))
+            if of_kind.abnormal.any():
+                row |= {"pixel_auroc": pixel_auroc(of_kind), "aupro": aupro(of_kind)}
+        rows.append(row)
+    return rows
 
 
 def has_both(labels: np.ndarray) -> bool:
@@ -124,6 +198,8 @@ def summary(result: dict[str, Any]) -> str:
             f"  F1-max             {interval('f1_max')} at score {result['strict']['f1_threshold']['value']:.4g}",
             f"  equal error rate   {interval('equal_error_rate')}",
         ]
+        if "aupro" in result["strict"]:
+            lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
     called = [
@@ -135,6 +211,9 @@ def summary(result: dict[str, Any]) -> str:
         f"  threshold {limit['value']:.4g}, set on {result['images']['held_out']:,} held-out normal images for "
         f"{limit['false_positive_rate_wanted']:.0%} false positives{': ' if called else ''}{', '.join(called)}"
     )
+    for kind in result.get("kinds", ()):
+        pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
+        lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
     if reference := result.get("reference"):
         named = leaks(reference)
         lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]

@@ -16,12 +16,11 @@ from sagan_jax.data.split import Split, hold_out
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
 from sagan_jax.model import abstract_state, make_detector
+from sagan_jax.pixel_metrics import PixelCounts
 from sagan_jax.progress import progress_bar
 from sagan_jax.provenance import provenance
-from sagan_jax.scoring import PER_IMAGE, calibrate, calibrated, score_images
+from sagan_jax.scoring import calibrate, calibrated, score_images
 from sagan_jax.training import fit
-
-NO_SCORES = {field: np.zeros(0, np.float32) for field in PER_IMAGE}
 
 
 class Experiment(NamedTuple):
@@ -87,10 +86,10 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     detector = make_detector(experiment.method, experiment.model, training, len(split.train))
 
     trained = train(experiment, detector, split.train[kept], split.train[held_out])
-    scores = score_images(detector, trained.judged.state, split.test) if len(split.test) else NO_SCORES
+    scores, pixels = evaluation.score_test(detector, trained.judged.state, split, split.train[held_out])
     images = {"train": len(kept), "held_out": len(held_out)}
     result = identity(experiment) | {
-        **judge(experiment, detector, trained, scores["total"]),
+        **judge(experiment, detector, trained, scores["total"], pixels),
         "images": images
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
@@ -153,13 +152,19 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
     return Trained(last, judged, history)
 
 
-def judge(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> dict[str, Any]:
+def judge(
+    experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray, pixels: PixelCounts | None
+) -> dict[str, Any]:
     """The strict result, and beside it, if asked for, the reference protocol taken apart."""
     split, config = experiment.split, experiment.config
     strict = evaluation.evaluate_strict(
-        split.test_labels, scores, trained.judged.calibration, config.false_positive_rate
+        split.test_labels, scores, trained.judged.calibration, config.false_positive_rate, pixels
     )
     judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    if split.test_kinds is not None and evaluation.has_both(split.test_labels):
+        judged["kinds"] = evaluation.evaluate_kinds(
+            split.test_labels, split.test_kinds, scores, strict["threshold"]["value"], pixels
+        )
     if config.protocol == "both":
         if trained.judged is not trained.last:  # otherwise these are the scores at hand
             scores = score_images(detector, trained.last.state, split.test, fields=("total",))["total"]

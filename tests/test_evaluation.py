@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from sagan_jax.evaluation import evaluate_strict, sweep
+from sagan_jax.evaluation import evaluate_kinds, evaluate_strict, sweep
+from sagan_jax.pixel_metrics import count_pixels
 from sagan_jax.scoring import calibrate
 
 LABELS = np.array([False] * 4 + [True] * 4)
@@ -16,6 +17,17 @@ def test_the_threshold_is_set_on_held_out_images_and_only_tried_on_the_test_set(
     assert strict["threshold"]["recall"] == 2 / 4
     assert strict["auroc"]["value"] == 14 / 16  # pairs won: 3 + 3 + 4 + 4
     assert strict["auroc"]["low"] <= 14 / 16 <= strict["auroc"]["high"]
+
+
+def test_each_kind_is_told_from_all_normal_images():
+    kinds = np.array(["good"] * 4 + ["bent", "bent", "torn", "torn"])
+    masks = np.zeros((8, 4, 4), bool)
+    masks[4:, :2] = True
+    maps = np.where(masks & (kinds == "torn")[:, None, None], 2.0, 1.0)
+    pixels = count_pixels(maps, masks, np.array([1.5]))
+    bent, torn = evaluate_kinds(LABELS, kinds, SCORES, 0.85, pixels)
+    assert bent == {"name": "bent", "images": 2, "auroc": 6 / 8, "recall": 0.0, "pixel_auroc": 0.5, "aupro": 0.15}
+    assert torn == {"name": "torn", "images": 2, "auroc": 1.0, "recall": 1.0, "pixel_auroc": 1.0, "aupro": 1.0}
 
 
 def test_a_sweep_lists_each_class_and_the_mean():
