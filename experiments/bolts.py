@@ -32,6 +32,8 @@ class Row(NamedTuple):
 
 
 TABLE: tuple[Row, ...] = (
+    Row("EGBAD", "egbad", {}, 0.489),
+    Row("GANomaly", "ganomaly", {}, 0.900),
     Row("Skip-GANomaly", "skip_ganomaly", {}, 0.840),
     Row("SAGAN without DSCs", "sagan", {"depthwise": False}, 0.960),
     Row("SAGAN with DSCs", "sagan", {}, 0.958),

@@ -44,7 +44,7 @@ def test_the_paper_and_the_quick_run_set_the_defaults():
 def test_the_table_puts_each_row_beside_the_papers():
     results = [
         {"strict": {"auroc": {"value": value}, "pixel_auroc": {"value": 0.5}, "aupro": {"value": 0.15}}}
-        for value in (0.6, 0.7, 0.8)
+        for value in (0.4, 0.5, 0.6, 0.7, 0.8)
     ]
     heading, *rows = bolts.table(results).splitlines()
     assert heading.startswith("synthetic bolts")
