@@ -1,6 +1,5 @@
 """What a run's folder says about itself, in words."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,12 @@ def describe(folder: Path) -> str:
     Raises:
         UserError: If the folder holds no run, or of an unfinished one no checkpoint that can be read.
     """
+    with run_folder.taken_at_its_word(folder):
+        return description(folder)
+
+
+def description(folder: Path) -> str:
+    """The lines, if the folder's files are what a run writes."""
     config = read_config(folder)
     epochs = len(run_folder.read_metrics(folder / "metrics.jsonl"))
     height, width, channels = config["image_shape"]
@@ -26,9 +31,7 @@ def describe(folder: Path) -> str:
         f"  model      {settings(config['model'])}",
         f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings(config['training'])}",
     ]
-    path = folder / "result.json"
-    if path.exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
+    if result := run_folder.read_json(folder / "result.json"):
         made = result["provenance"]
         versions = ", ".join(f"{name} {made['packages'][name]}" for name in ("sagan-jax", "jax", "flax"))
         lines += [

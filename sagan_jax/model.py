@@ -1,6 +1,5 @@
 """A trained model read back from its run's folder: what scoring new images, exports and reports start from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
-from sagan_jax import checkpoint
+from sagan_jax import checkpoint, run_folder
 from sagan_jax.config import TrainingConfig
-from sagan_jax.data.split import hold_out
+from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
 from sagan_jax.methods import METHODS
@@ -59,8 +58,8 @@ def make_detector(method: str, settings: Any, training: TrainingConfig, train_im
     Raises:
         UserError: If the images that are not held out do not fill one batch.
     """
-    kept, _ = hold_out(train_images, training.validation_fraction, training.seed)
-    steps = training.epochs * steps_per_epoch(len(kept), training.batch_size)
+    kept = train_images - held_out_count(train_images, training.validation_fraction)
+    steps = training.epochs * steps_per_epoch(kept, training.batch_size)
     return METHODS[method].build(settings, steps)
 
 
@@ -83,15 +82,13 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
     config = read_config(folder)
-    try:
+    with run_folder.taken_at_its_word(folder):
         image_shape = tuple(config["image_shape"])
         settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
         training = TrainingConfig(**config["training"])
         detector = make_detector(config["method"], settings, training, config["train_images"])
         rate = float(config["run"]["false_positive_rate"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'config.json'} is of another version or damaged: {error!r}") from error
-    identity = {name: value for name, value in config.items() if name != "run"}
+    identity = {name: value for name, value in config.items() if name not in ("format", "run")}
     identity |= {"model": asdict(settings), "training": asdict(training)}
     with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, abstract_state(detector, image_shape), which)
@@ -106,13 +103,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: If the folder holds no run or the file cannot be read.
     """
-    path = folder / "config.json"
-    if not path.is_file() or not (folder / "checkpoints").is_dir():
+    config = run_folder.read_json(folder / "config.json")
+    if config is None or not (folder / "checkpoints").is_dir():
         raise UserError(f"{folder} holds no run; a run's folder has config.json and checkpoints/")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is no run's configuration")
+    written = config.get("format", 0)  # runs had none at first
+    if not isinstance(written, int) or written > checkpoint.FORMAT:
+        raise UserError(
+            f"{folder / 'config.json'} is of format {written}, which a newer version of sagan-jax wrote; this one "
+            f"reads format {checkpoint.FORMAT} and before"
+        )
     return config

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from sagan_jax import checkpoint, device, evaluation, run_folder
-from sagan_jax.checkpoint import VALIDATION, Checkpoint
+from sagan_jax.checkpoint import FORMAT, VALIDATION, Checkpoint
 from sagan_jax.config import RunConfig, TrainingConfig
 from sagan_jax.data.split import Split, hold_out
 from sagan_jax.detector import Detector
@@ -129,10 +129,10 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
         progress_bar(training.epochs, training.batch_size) as progress,
     ):
         last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
-        run_folder.write_json(out / "config.json", identity(experiment) | {"run": asdict(config)})
+        run_folder.write_json(out / "config.json", {"format": FORMAT} | identity(experiment) | {"run": asdict(config)})
         done = last.epoch if last else 0
         start = last.state if last else detector.init(key, image_shape)
-        history = run_folder.read_metrics(out / "metrics.jsonl")[:done]
+        history = [row for row in run_folder.read_metrics(out / "metrics.jsonl") if row["epoch"] <= done]
         started = time.monotonic()
         for epoch, state, metrics in fit(detector, start, images, training, first_epoch=done, progress=progress):
             seconds = time.monotonic() - started

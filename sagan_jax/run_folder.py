@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from sagan_jax.data.split import Split
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, one_line
 from sagan_jax.whole_file import LEFT_OVER, replacing
+
+LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
 
 
 class InUseError(UserError):
@@ -65,9 +67,70 @@ def write_metrics(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in history))
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """What a JSON file of a run's folder has; None if it is not there.
+
+    Raises:
+        UserError: If it cannot be read, is larger than any run makes it, or holds something else than names and values.
+    """
+    text = read_text(path)
+    return None if text is None else parse(text, str(path))
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The epochs' metrics so far; none for a new folder."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    """The epochs' metrics so far; none if the file is not there.
+
+    Raises:
+        UserError: If a line is not an epoch's metrics, or the epochs do not rise.
+    """
+    history = [parse(line, f"{path}, line {n}") for n, line in enumerate((read_text(path) or "").splitlines(), 1)]
+    epochs = [row["epoch"] for row in history if type(row.get("epoch")) is int]
+    numbers = all(type(value) in (int, float) for row in history for value in row.values())
+    if not numbers or len(epochs) != len(history) or sorted(set(epochs)) != epochs:
+        raise UserError(f"{path} is no list of epochs and their metrics; mend it, or move it away to go on without it")
+    return history
+
+
+def read_text(path: Path) -> str | None:
+    """A text file of a run's folder, of bounded size; None if it is not there."""
+    try:
+        if not path.exists():
+            return None
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise UserError(f"{path} is no file that a run writes")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {one_line(str(error))}") from error
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """A JSON object; raises UserError, by the name of where it is from, for anything else."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested without end
+        raise UserError(f"{name} cannot be read: {one_line(str(error))}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{name} holds something else than names and values")
+    return values
+
+
+@contextmanager
+def taken_at_its_word(folder: Path, *also: type[Exception]) -> Iterator[None]:
+    """A run's files are used as they were read; where that fails, no run of this version wrote them.
+
+    Args:
+        folder: The run's folder.
+        also: What such use may raise beside the errors of plain Python.
+
+    Raises:
+        UserError: If they lack a name, or have a value of another kind than a run writes.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, *also) as error:
+        raise UserError(f"the files in {folder} are damaged or of another version: {one_line(repr(error))}") from error
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

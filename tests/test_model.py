@@ -17,5 +17,12 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 def test_a_configuration_that_is_none_is_refused(tmp_path, config):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(UserError, match=r"config\.json"):
+    with pytest.raises(UserError, match=r"config\.json|damaged or of another version"):
+        load_model(tmp_path)
+
+
+def test_a_configuration_of_a_newer_format_is_not_guessed_at(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="is of format 99, which a newer version of sagan-jax wrote"):
         load_model(tmp_path)

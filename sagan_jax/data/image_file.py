@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -107,7 +107,7 @@ def decode(path: Path, channels: int) -> "Image.Image":
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
-        raise unusable(path, f"damaged or cut short ({error or type(error).__name__})") from error
+        raise unusable(path, f"damaged or cut short ({one_line(str(error)) or type(error).__name__})") from error
 
 
 def _to_eight_bits(image: "Image.Image", declared: int | tuple[int, ...] | None, path: Path) -> "Image.Image":

@@ -137,13 +137,18 @@ def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " 
     Raises:
         UserError: If the fraction is out of range or there are fewer than two images.
     """
+    held_out = held_out_count(count, fraction)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def held_out_count(count: int, fraction: float) -> int:
+    """How many of ``count`` images `hold_out` sets aside; raises UserError as it does."""
     if not 0 < fraction < 1:
         raise UserError(f"the fraction held out is {fraction}; it must lie between 0 and 1, both excluded")
     if count < 2:
         raise UserError(f"holding images out needs at least 2 of them, here there are {count}")
-    held_out = min(max(1, round(count * fraction)), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    return min(max(1, round(count * fraction)), count - 1)
 
 
 def official_ids(is_test: Bool[np.ndarray, " n"]) -> Shaped[np.ndarray, " n"]:

@@ -50,16 +50,24 @@ def write_report(folder: Path) -> Path:
 
 def page(folder: Path) -> str:
     """The report of a run's folder as HTML; see `write_report`."""
+    from jinja2 import TemplateError
+
+    with run_folder.taken_at_its_word(folder, TemplateError):
+        return rendered(folder)
+
+
+def rendered(folder: Path) -> str:
+    """The page, if the folder's files are what a run writes."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    config, result = read_json(folder / "config.json"), read_json(folder / "result.json")
+    config, result = run_folder.read_json(folder / "config.json"), run_folder.read_json(folder / "result.json")
     if config is None:
         raise UserError(f"{folder} is no run's folder: it has no config.json")
     strict = (result or {}).get("strict")
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     labels, scores = read_scores(folder / "scores.csv")
-    cards = read_json(folder / thumbnails.FILE) or {"cards": []}
+    cards = run_folder.read_json(folder / thumbnails.FILE) or {"cards": []}
     panels = loss_panels(history)
     curves = curves_of(labels, scores) if evaluation.has_both(labels) else None
     styles, library, program = (
@@ -218,18 +226,6 @@ def settings(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, 
 def read_part(name: str) -> str:
     """A part of the page, from beside this file."""
     return (files("sagan_jax.report") / name).read_text(encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file has; None if it is not there.
-
-    Raises:
-        UserError: If it cannot be read.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
