@@ -38,6 +38,7 @@ SELECTIONS = ("last", "best by test", "best by validation")
 class Reading(NamedTuple):
     """AUROC of one epoch's model under one kind of statistics and one score; the validation loss chooses epochs."""
 
+    test_images: int
     epoch: int
     validation: float
     statistics: str
@@ -150,7 +151,14 @@ def read(path: Path) -> list[Reading]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            Reading(int(row["epoch"]), float(row["validation"]), row["statistics"], row["score"], float(row["auroc"]))
+            Reading(
+                int(row["test_images"]),
+                int(row["epoch"]),
+                float(row["validation"]),
+                row["statistics"],
+                row["score"],
+                float(row["auroc"]),
+            )
             for row in csv.DictReader(file)
         ]
 
@@ -174,7 +182,8 @@ def audit(options: Any) -> None:
     detector = make_detector(options.method, options.model, training, len(split.train))
     like = abstract_state(detector, split.train.shape[1:])
     history = run_folder.read_metrics(folder / "metrics.jsonl")
-    readings = read(folder / "audit.csv")
+    count = len(split.test)
+    readings = [reading for reading in read(folder / "audit.csv") if reading.test_images == count]
     with checkpoint.open_checkpoints(folder / "checkpoints", identity(experiment), config.keep) as checkpoints:
         for row in history:
             epoch = row["epoch"]
@@ -183,7 +192,7 @@ def audit(options: Any) -> None:
             state = checkpoint.restore(checkpoints, like, epoch).state
             values = judge_epoch(detector, state, split, training.batch_size, training.seed)
             validation = row[checkpoint.VALIDATION]
-            readings += [Reading(epoch, validation, *names, value) for names, value in values.items()]
+            readings += [Reading(count, epoch, validation, *names, value) for names, value in values.items()]
             run_folder.write_csv(folder / "audit.csv", Reading._fields, readings)
             print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)
     draw(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")

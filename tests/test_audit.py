@@ -3,11 +3,12 @@
 import pytest
 
 from experiments.audit import SCORES, STATISTICS, Reading, chosen, main, read, table
+from sagan_jax.run_folder import write_csv
 
 AUROC = {1: 0.4, 2: 0.7, 3: 0.6}
 VALIDATION = {1: 0.1, 2: 0.3, 3: 0.2}
 READINGS = [
-    Reading(epoch, VALIDATION[epoch], statistics, score, AUROC[epoch] + 0.1 * STATISTICS.index(statistics))
+    Reading(20, epoch, VALIDATION[epoch], statistics, score, AUROC[epoch] + 0.1 * STATISTICS.index(statistics))
     for epoch in AUROC
     for statistics in STATISTICS
     for score in SCORES
@@ -36,5 +37,9 @@ def test_a_small_audit_is_gone_on_with_and_writes_what_it_prints(tmp_path, capsy
     assert table(readings) in printed
     assert (tmp_path / "audit" / "audit.png").stat().st_size > 5000
     assert main(flags) == 0  # nothing is left to do
+    assert capsys.readouterr().out == printed
+    others = [reading._replace(test_images=19, auroc=0.0) for reading in readings]
+    write_csv(tmp_path / "audit" / "audit.csv", Reading._fields, others)
+    assert main(flags) == 0  # judged anew: those were of other test images
     assert capsys.readouterr().out == printed
     assert main([*flags, "--test-images=10000"]) == 2
