@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from experiments.paper import TABLES
+from experiments.variants import VARIANTS
 from sagan_jax.cli import parse_as, with_method
 from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig, require
@@ -22,22 +24,7 @@ QUICK = {"train": 1000, "test_normal": 200, "test_abnormal": 200}
 QUICK_EPOCHS = 6
 
 
-class Row(NamedTuple):
-    """A row of Table 3: a method, the settings that set it apart, and the paper's AUROC on its own photographs."""
-
-    name: str
-    method: MethodName
-    settings: dict[str, Any]
-    paper: float
-
-
-TABLE: tuple[Row, ...] = (
-    Row("EGBAD", "egbad", {}, 0.489),
-    Row("GANomaly", "ganomaly", {}, 0.900),
-    Row("Skip-GANomaly", "skip_ganomaly", {}, 0.840),
-    Row("SAGAN without DSCs", "sagan", {"depthwise": False}, 0.960),
-    Row("SAGAN with DSCs", "sagan", {}, 0.958),
-)
+PAPER = TABLES[3].paper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +80,12 @@ class Bolts:
             )
             return
         results = []
-        for row in TABLE:
-            settings = SETTINGS[row.method]
-            model = replace(settings.preset(self.preset), **row.settings)
-            training = replace(self.training, batch_size=settings.batch_size)
-            folder = (self.run.out or Path("runs") / f"{name}-table3-{self.preset}") / row.name.replace(" ", "-")
-            results.append(run_row(split, row.method, model, replace(self, training=training), folder))
+        for row in PAPER:
+            variant = VARIANTS[row]
+            training = replace(self.training, batch_size=SETTINGS[variant.method].batch_size)
+            folder = (self.run.out or Path("runs") / f"{name}-table3-{self.preset}") / row
+            model = variant.model(self.preset)
+            results.append(run_row(split, variant.method, model, replace(self, training=training), folder))
         print(table(results))
 
 
@@ -116,9 +103,10 @@ def run_row(split: Any, method: str, model: Any, settings: Bolts, folder: Path) 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Table 3 as text: AUROC, pixel AUROC and AUPRO on synthetic scenes, beside the paper's AUROC on photographs."""
     lines = [f"{'synthetic bolts':<20}  AUROC  pixel AUROC  AUPRO  the paper, on its private photographs"]
-    for row, result in zip(TABLE, results, strict=True):
+    for (row, paper), result in zip(PAPER.items(), results, strict=True):
         image, pixel, overlap = (result["strict"][name]["value"] for name in ("auroc", "pixel_auroc", "aupro"))
-        lines.append(f"{row.name:<20}  {image:5.3f}  {pixel:11.3f}  {overlap:5.3f}  {row.paper:5.3f}")
+        (auroc,) = paper.values()
+        lines.append(f"{VARIANTS[row].title:<20}  {image:5.3f}  {pixel:11.3f}  {overlap:5.3f}  {auroc:5.3f}")
     return "\n".join(lines)
 
 
