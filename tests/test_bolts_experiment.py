@@ -39,13 +39,3 @@ def test_the_paper_and_the_quick_run_set_the_defaults():
     assert bolts.parse(["--quick"]).training.epochs == bolts.QUICK_EPOCHS
     assert bolts.parse(["--quick", "--epochs=2"]).training.epochs == 2
     assert bolts.parse(["--method=skip_ganomaly"]).training.batch_size == 64
-
-
-def test_the_table_puts_each_row_beside_the_papers():
-    results = [
-        {"strict": {"auroc": {"value": value}, "pixel_auroc": {"value": 0.5}, "aupro": {"value": 0.15}}}
-        for value in (0.4, 0.5, 0.6, 0.7, 0.8)
-    ]
-    heading, *rows = bolts.table(results).splitlines()
-    assert heading.startswith("synthetic bolts")
-    assert rows[-1].split() == ["SAGAN", "0.800", "0.500", "0.150", "0.958"]
