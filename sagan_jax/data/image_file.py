@@ -107,6 +107,8 @@ def decode(path: Path, channels: int) -> "Image.Image":
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
+        if isinstance(error, OSError) and error.errno:  # the system's, not the decoder's
+            raise unusable(path, f"cannot be read ({error.strerror})") from error
         raise unusable(path, f"damaged or cut short ({one_line(str(error)) or type(error).__name__})") from error
 
 

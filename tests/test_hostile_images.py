@@ -1,0 +1,97 @@
+"""Images of strangers: each is decoded or refused by name, whatever its bytes are, in bounded memory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hostile_images import GOOD, encoded, make_folder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from photographs import picture
+
+from sagan_jax.data.image_file import read_image
+from sagan_jax.errors import UserError
+
+LIMIT = 3 * 2**29  # bytes of address space: 1.5 GiB, of which Python and its libraries take a part
+
+PROGRAM = """
+import json, pathlib, resource, sys
+from sagan_jax.data.image_file import read_image
+from sagan_jax.errors import UserError
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+def outcome(path):
+    try:
+        return list(read_image(path, size=16).shape)
+    except UserError as error:
+        return str(error)
+
+said = {path.name: outcome(path) for path in sorted(pathlib.Path(sys.argv[1]).iterdir())}
+print(json.dumps({"said": said, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strangers")
+    return folder, make_folder(folder)
+
+
+def test_every_image_of_a_hostile_folder_is_decoded_or_refused_by_name_in_bounded_memory(hostile, capsys):
+    folder, bad = hostile
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(LIMIT)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, env=os.environ)
+    found = json.loads(result.stdout)
+    said = found["said"]
+    assert {name for name, shape in said.items() if shape == [16, 16, 3]} >= set(GOOD)
+    for name in bad:
+        assert isinstance(said[name], str), name
+        assert name in said[name]
+        assert "\n" not in said[name]
+    assert found["peak"] < 500 * 2**20
+    reasons = {name: said[name].removeprefix(f"{folder}/{name}: ") for name in bad}
+    with capsys.disabled():
+        print(f"\npeak memory {found['peak'] / 2**20:.0f} MiB")
+        print(*(f"{name:<22} {reason}" for name, reason in reasons.items()), sep="\n")
+
+
+@st.composite
+def damaged_files(draw):
+    """A whole image of some format with bytes changed, cut out or put in."""
+    kind = draw(st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "WEBP"]))
+    content = bytearray(encoded(kind, picture(draw(st.integers(0, 3)), (9, 11, 3))))
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, len(content) - 1))
+        match draw(st.sampled_from(["change", "cut", "insert"])):
+            case "change":
+                content[place] = draw(st.integers(0, 255))
+            case "cut":
+                del content[place : place + draw(st.integers(1, 40))]
+            case "insert":
+                content[place:place] = draw(st.binary(min_size=1, max_size=8))
+        if not content:
+            break
+    return bytes(content)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch") / "image.png"
+
+
+@given(content=damaged_files() | st.binary(max_size=200), channels=st.sampled_from([1, 3]))
+@settings(max_examples=300)
+def test_any_bytes_are_an_image_or_an_error(scratch, content, channels):
+    scratch.write_bytes(content)
+    try:
+        image = read_image(scratch, channels=channels, size=16)
+    except UserError as error:
+        said = str(error)
+    else:
+        said = f"{scratch}: {image.dtype} {image.shape}"
+    assert said.startswith(f"{scratch}: ")
+    assert "\n" not in said
+    assert "uint8" not in said or said.endswith(f"uint8 (16, 16, {channels})")
