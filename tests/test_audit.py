@@ -28,7 +28,15 @@ def test_the_table_says_what_each_leak_adds():
 
 
 def test_a_small_audit_is_gone_on_with_and_writes_what_it_prints(tmp_path, capsys):
-    flags = ["--dataset=digits", "--abnormal=3", "--size=16", "--width=2", "--latent-size=4", "--batch-size=256"]
+    flags = [
+        "--method=ganomaly",
+        "--dataset=digits",
+        "--abnormal=3",
+        "--size=16",
+        "--width=2",
+        "--latent-size=4",
+        "--batch-size=256",
+    ]
     flags += ["--test-images=20", "--epochs=1", f"--out={tmp_path / 'audit'}"]
     assert main(flags) == 0
     printed = capsys.readouterr().out
