@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,11 @@ def locked(folder: Path) -> Iterator[None]:
             raise InUseError(f"{folder} is in use by another process; name another folder with --out") from error
         for left_over in folder.glob(LEFT_OVER):
             left_over.unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                folder.rmdir()  # where nothing was written, nothing is left behind
     finally:
         os.close(descriptor)
 

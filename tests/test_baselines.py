@@ -10,7 +10,9 @@ import pytest
 
 from sagan_jax.anogan import anogan
 from sagan_jax.config import AnoganConfig, EgbadConfig, GanomalyConfig
-from sagan_jax.egbad import egbad
+from sagan_jax.egbad import Discriminator, egbad
+from sagan_jax.egbad import Encoder as EgbadEncoder
+from sagan_jax.egbad import Generator as EgbadGenerator
 from sagan_jax.ganomaly import Generator, ganomaly
 
 SHAPE = (16, 16, 1)
@@ -38,6 +40,34 @@ def test_ganomalys_score_is_the_distance_of_the_latents_of_image_and_reconstruct
     reconstructed, latent, again = run(variables, images)
     np.testing.assert_allclose(scores.total, ((latent - again) ** 2).mean(axis=-1), rtol=1e-4)
     np.testing.assert_allclose(scores.reconstruction, ((images - reconstructed) ** 2).mean(axis=(1, 2, 3)), rtol=1e-4)
+
+
+def test_one_pass_gives_egbads_three_players_the_gradients_of_their_written_out_losses(images, egbad_states):
+    state, new = egbad_states
+    modules = {"generator": EgbadGenerator(SHAPE, 2), "encoder": EgbadEncoder(2, 4), "discriminator": Discriminator(2)}
+    latent_key, real_key, fake_key = jax.random.split(jax.random.key(1), 3)
+    latents = jax.random.normal(latent_key, (len(images), 4))
+
+    def run(name, params, *inputs, **options):
+        variables = {"params": params[name], "batch_stats": getattr(state, name).statistics}
+        return modules[name].apply(variables, *inputs, train=True, mutable="batch_stats", **options)[0]
+
+    def judged(params):
+        real, _ = run("discriminator", params, run("encoder", params, images), images, dropout=real_key)
+        fake, _ = run("discriminator", params, latents, run("generator", params, latents), dropout=fake_key)
+        return jax.nn.softplus(real).mean(), real.mean(), jax.nn.softplus(fake).mean(), fake.mean()
+
+    losses = {  # softplus(x) - x is the cross-entropy of calling x real, softplus(x) of calling it generated
+        "generator": lambda params: judged(params)[2] - judged(params)[3],
+        "encoder": lambda params: judged(params)[0],
+        "discriminator": lambda params: judged(params)[0] - judged(params)[1] + judged(params)[2],
+    }
+    params = {name: getattr(state, name).params for name in modules}
+    gradients = jax.jit(lambda params: {name: jax.grad(loss)(params)[name] for name, loss in losses.items()})(params)
+    for name, gradient in gradients.items():
+        means = getattr(new, name).optimiser[0].mu  # Adam's: (1 - beta1) times the first gradient
+        for got, wanted in zip(jax.tree.leaves(means), jax.tree.leaves(gradient), strict=True):
+            np.testing.assert_allclose(got, 0.5 * wanted, rtol=2e-2, atol=1e-4 * float(jnp.abs(wanted).max()) + 1e-7)
 
 
 def test_egbads_averages_move_a_thousandth_of_the_way(egbad_states):
