@@ -60,20 +60,24 @@ def break_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners,
     """A broken head: a piece sheared off along a rough face, or all of it, which leaves the end of the shank."""
     near = surface.window(bolt.u, bolt.v, 1.3)
     rows, columns = near.u.shape
-    grain, mottle = (texture(rng, name, surface.u.shape)[:rows, :columns] for name in ("grain", "mottle"))
+    grain, mottle, cloud = (
+        texture(rng, name, surface.u.shape)[:rows, :columns] for name in ("grain", "mottle", "cloud")
+    )
     p, q = local(near, bolt.u, bolt.v, bolt.turn)
     _, head = head_shape(fasteners, p, q)
     seat = bolt.base + fasteners.washer_height
     fresh = rng.random() < 0.65
-    color, metal = (np.array(STEEL) * 0.6, 0.35) if fresh else (np.array(RUST), 0.05)
-    face_color = color[:, None, None] * (1 + 0.08 * grain + 0.12 * mottle).clip(0.4, 1.6)
+    # Fresh fractures are dull and grey, of grains too fine to see; what is seen are the smooth waves a crack leaves.
+    color, metal = (np.array(STEEL) * 0.42, 0.12) if fresh else (np.array(RUST) * 0.8, 0.05)
+    face_color = color[:, None, None] * (1 + 0.05 * grain + 0.10 * mottle + 0.10 * cloud).clip(0.4, 1.6)
     turn, slope = rng.uniform(0, 2 * np.pi), rng.uniform(2.5, 6.0)
     if rng.random() < 0.7:
-        t = p * np.cos(turn) + q * np.sin(turn) + 0.09 * mottle
+        t = p * np.cos(turn) + q * np.sin(turn) + 0.12 * cloud + 0.03 * mottle
         past = t - rng.uniform(-0.2, 0.45)
         lost = head & (past > 0)
         left = seat + rng.uniform(0.0, 0.35) * fasteners.head
-        face = np.maximum(left, seat + fasteners.head * 0.8 - slope * past) + 0.009 * grain + 0.022 * mottle
+        face = np.maximum(left, seat + fasteners.head * 0.8 - slope * past)
+        face += 0.003 * grain + 0.012 * mottle + 0.05 * cloud
         near.height[lost] = np.minimum(near.height, face)[lost]
         near.cover(lost, face_color, metal=metal, gloss=0.15)
     else:
@@ -82,7 +86,7 @@ def break_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners,
         near.height[lost] = seat + 0.004 * grain[lost]
         near.cover(0.8 * (lost & ~shank), np.array(fasteners.color) * 0.8, metal=fasteners.metal, gloss=0.2)
         end = rng.uniform(-0.25, 0.3) + 0.1 * slope * (p * np.cos(turn) + q * np.sin(turn)) * 0.5
-        near.height[shank] = (seat + end + 0.010 * grain + 0.03 * mottle)[shank]
+        near.height[shank] = (seat + end + 0.003 * grain + 0.012 * mottle + 0.06 * cloud)[shank]
         near.cover(shank, face_color, metal=metal, gloss=0.15)
         near.cover(0.8 * ((np.abs(distance(near, bolt.u, bolt.v) - 0.65)) < 0.04), BLACKENED)
     near.abnormal |= lost

@@ -26,7 +26,7 @@ from sagan_jax.whole_file import replacing
 
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
-VERSION = 1  # of the scenes: part of a cache file's name; raised whenever a picture changes
+VERSION = 2  # of the scenes: part of a cache file's name; raised whenever a picture changes
 
 
 def bolt_scene(
