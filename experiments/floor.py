@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.tfds import Known, load_known
+from sagan_jax.cli import parse_as
 from sagan_jax.command import guarded
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ RECONSTRUCTED, MODELLED, GAUSSIANS = 64, 32, 10
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the floor is measured on."""
+    """Measure the trivial floor: how well images are told apart without any network."""
 
     dataset: Known = "cifar10"
     """The data set."""
@@ -152,11 +153,8 @@ def floor(options: Options) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures the floor as a command; returns its exit code."""
-    import tyro
-
-    description = __doc__ or ""
-    options = tyro.cli(Options, prog="python -m experiments.floor", description=description, args=argv)
-    return guarded(lambda: floor(options))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return guarded(lambda: floor(parse_as(Options, "python -m experiments.floor", argv)))
 
 
 if __name__ == "__main__":

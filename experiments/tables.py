@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged, read
 from experiments.variants import VARIANTS
+from sagan_jax.cli import parse_as
 from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, Preset, RunConfig, TrainingConfig
 from sagan_jax.errors import UserError
@@ -37,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Which table, and what is done for it."""
+    """Print the paper's Table 2 or 3 with our figures beside its own, after running or recording what is missing."""
 
     table: Literal[2, 3]
     """2 is CIFAR-10, 3 the bolts."""
@@ -268,11 +269,8 @@ def tables(options: Options) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes a table as a command; returns its exit code."""
-    import tyro
-
-    description = __doc__ or ""
-    options = tyro.cli(Options, prog="python -m experiments.tables", description=description, args=argv)
-    return guarded(lambda: tables(options))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return guarded(lambda: tables(parse_as(Options, "python -m experiments.tables", argv)))
 
 
 if __name__ == "__main__":
