@@ -89,7 +89,7 @@ def measure(split: "Split") -> list[Row]:
 
     from sagan_jax.metrics import summarise
 
-    train, test = flat(split.train), flat(split.test)
+    train, test = flat(split.train[:]), flat(split.test[:])
     components = min(RECONSTRUCTED, *train.shape)
     pca = PCA(components, svd_solver="randomized", iterated_power=4, random_state=0)  # pyright: ignore[reportArgumentType]
 
@@ -103,7 +103,7 @@ def measure(split: "Split") -> list[Row]:
 
     methods: dict[str, Callable[[], np.ndarray]] = {
         f"PCA reconstruction, {RECONSTRUCTED} components": by_reconstruction,
-        "PNG bytes": lambda: png_bytes(split.test),
+        "PNG bytes": lambda: png_bytes(split.test[:]),
         f"{GAUSSIANS} Gaussians on {MODELLED} components": by_likelihood,
     }
     rows = []

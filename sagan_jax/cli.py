@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args
 
 from sagan_jax.command import guarded
-from sagan_jax.config import SETTINGS, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
+from sagan_jax.config import SETTINGS, Device, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
+from sagan_jax.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,63 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Score:
+    """Score image files with a trained model: a verdict each, and a heat map if wanted.
+
+    Ends with 0 if every file is normal, 1 if one is abnormal, 3 if none is but some could not be scored, 2 if nothing
+    could be scored or the command was wrong. A file that cannot be scored is named with the reason.
+    """
+
+    run: Path
+    """The folder of the run that trained the model."""
+    images: tuple[str, ...]
+    """Image files, folders to search for them, or - for a list of these on standard input, a line each."""
+    out: Path | None = None
+    """Write the verdicts to this file too, .csv or .json."""
+    maps: Path | None = None
+    """Write each photograph with its heat map laid over it to this folder, as PNG."""
+    false_positive_rate: float | None = None
+    """The share of normal images that may be called abnormal; it sets the threshold. By default the run's."""
+    device: Device = "auto"
+    """Where it runs; auto takes an accelerator where there is one."""
+
+    def __call__(self) -> int:
+        """Prints a line a file, then the counts; returns the exit code."""
+        import contextlib
+        from collections import Counter
+
+        from tqdm import tqdm
+
+        from sagan_jax import device, verdict_file, verdicts
+        from sagan_jax.data.file_list import list_files
+        from sagan_jax.model import load_judged
+        from sagan_jax.progress import pace
+        from sagan_jax.scoring import threshold
+
+        device.start(self.device)
+        files = list_files(self.images, sys.stdin.buffer.read)
+        if not files:
+            raise UserError("no images are named; name files, folders that hold some, or - to read a list")
+        model, result = load_judged(self.run)
+        rate = model.false_positive_rate if self.false_positive_rate is None else self.false_positive_rate
+        limit = threshold(model.calibration, rate)
+        draw = None if self.maps is None else verdicts.drawing_to(self.maps, result.get("map_limit"))
+        counts: Counter[verdicts.Called] = Counter()
+        print(f"# threshold {limit:.6g}, which {rate:.2%} of normal images exceed; verdict, calibrated, score, file")
+        with contextlib.ExitStack() as stack:
+            write = None if self.out is None else stack.enter_context(verdict_file.written_to(self.out))
+            bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
+            for verdict in verdicts.judge_files(model, files, limit, draw):
+                bar.write(verdict_file.line(verdict), file=sys.stdout)
+                if write is not None:
+                    write(verdict)
+                counts[verdict.verdict] += 1
+                bar.update()
+        print("# " + ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called)))
+        return verdict_file.exit_code(counts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Tell what a trained model is, how it was made, how well it did and what its threshold is."""
 
@@ -73,7 +131,7 @@ class Report:
         print(write_report(self.folder))
 
 
-COMMANDS: dict[str, type] = {"train": Train, "info": Info, "report": Report}
+COMMANDS: dict[str, type] = {"train": Train, "score": Score, "info": Info, "report": Report}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
 Device = Literal["auto", "cpu", "gpu", "tpu"]
+Streaming = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +190,10 @@ class FolderConfig:
 
     size: int = 128
     """Side in pixels the photographs are resized to, whatever their proportions: 32, 64, 128 or 256."""
+    patch: int | None = None
+    """Cut photographs into overlapping square patches with this side, 32, 64, 128 or 256, in place of resizing them."""
+    stride: int | None = None
+    """Pixels between neighbouring patches; by default half a patch."""
     channels: Literal[1, 3] = 3
     """1 (grey) or 3 (RGB), whatever the files have."""
     on_bad: Literal["refuse", "skip"] = "refuse"
@@ -197,6 +202,11 @@ class FolderConfig:
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
         require(self.size >= 1, "size", self.size, "at least 1")
+        if self.patch is None:
+            require(self.stride is None, "stride", self.stride, "left out where there is no patch")
+        else:
+            require(self.patch >= 2, "patch", self.patch, "at least 2")
+            require(self.stride is None or 1 <= self.stride <= self.patch, "stride", self.stride, "from 1 to the patch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +228,9 @@ class RunConfig:
     """How many of the last checkpoints are kept; the best is kept beside them."""
     device: Device = "auto"
     """Where it runs; auto takes an accelerator where there is one."""
+    streaming: Streaming = "auto"
+    """Decode training photographs anew each epoch while the step runs: only if, decoded, they would take more than a
+    quarter of the memory, or always, or never. Images that are in memory anyway, as from TFDS, stay there."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""

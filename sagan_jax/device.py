@@ -1,9 +1,10 @@
 """Starting JAX: the device asked for, and compiled programs kept between runs."""
 
+import math
 import os
 from pathlib import Path
 
-from sagan_jax.config import Device
+from sagan_jax.config import Device, Streaming
 from sagan_jax.errors import UserError
 
 
@@ -40,3 +41,18 @@ def start(device: Device = "auto") -> str:
             f"device {device} is not to be had here; JAX sees {', '.join(sorted({d.platform for d in jax.devices()}))}"
         ) from error
     return f"cpu ({os.cpu_count()} cores)" if found.platform == "cpu" else found.device_kind
+
+
+def image_memory(streaming: Streaming) -> float:
+    """How many bytes decoded training images may take before they are streamed instead.
+
+    Args:
+        streaming: "auto" allows a quarter of the host's memory or of the device's, whichever is less.
+    """
+    if streaming != "auto":
+        return 0.0 if streaming == "always" else math.inf
+    import jax
+
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    device = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
+    return min(host, device) / 4

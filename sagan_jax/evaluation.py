@@ -6,13 +6,23 @@ from typing import Any
 import numpy as np
 
 from sagan_jax.config import TrainingConfig
+from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, State
 from sagan_jax.metrics import auroc, summarise
 from sagan_jax.pixel_metrics import PixelCounts, aupro, bin_edges, count_pixels, joined, pixel_auroc, summarise_pixels
-from sagan_jax.scoring import PER_IMAGE, Calibration, reference_protocol_scores, score_images, threshold
+from sagan_jax.scoring import (
+    PER_IMAGE,
+    Calibration,
+    Field,
+    reference_protocol_scores,
+    score_images,
+    score_photographs,
+    threshold,
+)
 
 PART = 512  # images whose maps are in memory at a time
+PHOTOGRAPHS = 32  # normal ones whose maps say in what terms the pixels of photographs are counted
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
@@ -21,7 +31,7 @@ REFERENCE_NOTE = (
 
 
 def score_test(
-    detector: Detector, state: State, split: Split, held_out: np.ndarray
+    detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs
 ) -> tuple[dict[str, np.ndarray], PixelCounts | None]:
     """Strict scores of the test set, and what its maps come to where its images have masks.
 
@@ -29,25 +39,40 @@ def score_test(
         detector: The method.
         state: Its state.
         split: The test set; it may be empty.
-        held_out: Normal images held out of training, uint8 `[N, H, W, C]`; the pixels are counted in their terms.
+        held_out: Normal images held out of training; the pixels are counted in their terms.
 
     Returns:
         The scores by field, as `scoring.score_images` has them, and the counted pixels. No more maps are in memory at
-        a time than those of a few hundred images.
+        a time than those of a few hundred images, or of one photograph.
     """
     if not len(split.test):
         return {field: np.zeros(0, np.float32) for field in PER_IMAGE}, None
     if split.test_masks is None or not split.test_masks.any():
-        return score_images(detector, state, split.test), None
-    wanted = (*PER_IMAGE, "map")
-    edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
+        return score_images(detector, state, split.test, patches=split.patches), None
+    wanted: tuple[Field, ...] = (*PER_IMAGE, "map")
     scores, pixels = [], []
+    if split.patches is not None:
+        photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
+        normal = score_photographs(detector, state, photographs, split.patches, fields=("map",))
+        sampled = np.concatenate([even_part(found["map"]) for found in normal])
+        edges = bin_edges(sampled[None, None, :])
+        scored = score_photographs(detector, state, split.test, split.patches, fields=wanted)
+        for index, fields in enumerate(scored):
+            pixels.append(count_pixels(fields.pop("map")[None], split.test_masks[index][None], edges))
+            scores.append({field: np.asarray(value)[None] for field, value in fields.items()})
+        return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+    edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
         fields = score_images(detector, state, split.test[part], fields=wanted)
         pixels.append(count_pixels(fields.pop("map"), split.test_masks[part], edges))
         scores.append(fields)
     return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+
+
+def even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
+    """About so many pixels of a map, evenly spread."""
+    return heat.ravel()[:: max(1, heat.size // count)]
 
 
 def evaluate_strict(

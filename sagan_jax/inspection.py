@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sagan_jax import device
 from sagan_jax.config import FolderConfig, RunConfig, TrainingConfig
 from sagan_jax.data.folder import load_folder
+from sagan_jax.data.patches import Patches
 from sagan_jax.errors import UserError
+from sagan_jax.evaluation import has_both
 from sagan_jax.provenance import command
 from sagan_jax.run import Experiment, run
 
@@ -32,10 +35,21 @@ def train_on_folder(
     Raises:
         UserError: As `load_folder` and `run`, or if the reference protocol is wanted without images to show it on.
     """
-    split, unused = load_folder(data, size=folder.size, channels=folder.channels, on_bad=folder.on_bad)
+    device.start(config.device)
+    patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
+    split, unused = load_folder(
+        data,
+        size=folder.size if patches is None else None,
+        patches=patches,
+        channels=folder.channels,
+        on_bad=folder.on_bad,
+        memory=device.image_memory(config.streaming),
+    )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
-    if config.protocol == "both" and len(set(split.test_labels)) < 2:
+    if config.protocol == "both" and patches is not None:
+        raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
+    if config.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
     name = re.sub(r"[^\w.-]+", "_", "-".join((split.name, method, preset)))
     out = config.out or Path("runs") / name

@@ -9,6 +9,7 @@ import jax
 
 from sagan_jax import checkpoint, run_folder
 from sagan_jax.config import TrainingConfig
+from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
@@ -30,6 +31,7 @@ class Model(NamedTuple):
         epoch: How many epochs it was trained.
         false_positive_rate: The share of normal images that the run's threshold may call abnormal.
         config: The run's `config.json`: data set, classes, training, how it is judged.
+        patches: How photographs are cut for it; None if it takes whole images.
     """
 
     method: str
@@ -41,9 +43,12 @@ class Model(NamedTuple):
     epoch: int
     false_positive_rate: float
     config: Mapping[str, Any]
+    patches: Patches | None = None
 
 
-def make_detector(method: str, settings: Any, training: TrainingConfig, train_images: int) -> Detector:
+def make_detector(
+    method: str, settings: Any, training: TrainingConfig, train_images: int, kept_patches: int | None = None
+) -> Detector:
     """The detector of a run: a learning rate decays over the steps that are left once images are held out.
 
     Args:
@@ -51,6 +56,7 @@ def make_detector(method: str, settings: Any, training: TrainingConfig, train_im
         settings: The method's configuration.
         training: Epochs, batch size, the part held out.
         train_images: Normal training images, the held-out ones among them.
+        kept_patches: How many patches are cut from those that are not held out; None if they are taken whole.
 
     Returns:
         The detector.
@@ -59,7 +65,7 @@ def make_detector(method: str, settings: Any, training: TrainingConfig, train_im
         UserError: If the images that are not held out do not fill one batch.
     """
     kept = train_images - held_out_count(train_images, training.validation_fraction)
-    steps = training.epochs * steps_per_epoch(kept, training.batch_size)
+    steps = training.epochs * steps_per_epoch(kept_patches or kept, training.batch_size)
     return METHODS[method].build(settings, steps)
 
 
@@ -86,14 +92,26 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
         image_shape = tuple(config["image_shape"])
         settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
         training = TrainingConfig(**config["training"])
-        detector = make_detector(config["method"], settings, training, config["train_images"])
+        patches = Patches(**config["patches"]) if "patches" in config else None
+        detector = make_detector(
+            config["method"], settings, training, config["train_images"], config.get("kept_patches")
+        )
         rate = float(config["run"]["false_positive_rate"])
     identity = {name: value for name, value in config.items() if name not in ("format", "run")}
     identity |= {"model": asdict(settings), "training": asdict(training)}
     with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, abstract_state(detector, image_shape), which)
     return Model(
-        config["method"], settings, image_shape, detector, kept.state, kept.calibration, kept.epoch, rate, config
+        config["method"],
+        settings,
+        image_shape,
+        detector,
+        kept.state,
+        kept.calibration,
+        kept.epoch,
+        rate,
+        config,
+        patches,
     )
 
 
@@ -113,3 +131,13 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"reads format {checkpoint.FORMAT} and before"
         )
     return config
+
+
+def load_judged(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """The model whose epoch the run was judged by, and the run's `result.json`; empty of a run that has not ended.
+
+    Raises:
+        UserError: As `load_model`.
+    """
+    model = load_model(folder, read_config(folder)["run"]["select"])
+    return model, run_folder.read_json(folder / "result.json") or {}

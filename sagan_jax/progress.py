@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sagan_jax.training import Progress
 
@@ -20,8 +21,7 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
     """
     from tqdm import tqdm
 
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    with tqdm(unit="image", unit_scale=True, mininterval=interval, maxinterval=interval, desc="compiling") as bar:
+    with tqdm(unit="image", unit_scale=True, desc="compiling", **pace()) as bar:
 
         def report(epoch: int, done: int, steps: int, metrics: dict[str, float]) -> None:
             bar.total = epochs * steps * batch_size
@@ -38,3 +38,9 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
             bar.update(images - bar.n)
 
         yield report
+
+
+def pace() -> dict[str, Any]:
+    """How often a bar of tqdm's is drawn: often on a terminal, else a line every half minute."""
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    return {"mininterval": interval, "maxinterval": interval}

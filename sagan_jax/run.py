@@ -12,14 +12,20 @@ import numpy as np
 from sagan_jax import checkpoint, device, evaluation, run_folder
 from sagan_jax.checkpoint import FORMAT, VALIDATION, Checkpoint
 from sagan_jax.config import RunConfig, TrainingConfig
-from sagan_jax.data.split import Split, hold_out
-from sagan_jax.detector import Detector
+from sagan_jax.data.image_file import resize
+from sagan_jax.data.patches import Patches
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import Split, hold_out, image_shape, take
+from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
 from sagan_jax.model import abstract_state, make_detector
 from sagan_jax.pixel_metrics import PixelCounts
 from sagan_jax.progress import progress_bar
 from sagan_jax.provenance import provenance
-from sagan_jax.scoring import calibrate, calibrated, score_images
+from sagan_jax.report import thumbnails
+from sagan_jax.report.thumbnails import Views
+from sagan_jax.scoring import Field, calibrate, calibrated, score_images, score_photographs
+from sagan_jax.streaming import Stream, fit_stream, training_images
 from sagan_jax.training import fit
 
 
@@ -83,15 +89,21 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     if not experiment.config.resume and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
     kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
-    detector = make_detector(experiment.method, experiment.model, training, len(split.train))
+    images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
+    detector = make_detector(
+        experiment.method, experiment.model, training, len(split.train), identity(experiment).get("kept_patches")
+    )
 
-    trained = train(experiment, detector, split.train[kept], split.train[held_out])
-    scores, pixels = evaluation.score_test(detector, trained.judged.state, split, split.train[held_out])
-    images = {"train": len(kept), "held_out": len(held_out)}
+    normal = take(split.train, held_out)
+    trained = train(experiment, detector, images, normal)
+    state = trained.judged.state
+    scores, pixels = evaluation.score_test(detector, state, split, normal)
+    counts = {"train": len(kept), "held_out": len(held_out)}
     result = identity(experiment) | {
         **judge(experiment, detector, trained, scores["total"], pixels),
-        "images": images
+        "images": counts
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
+        "map_limit": map_limit(detector, state, normal, split.patches, experiment.config.false_positive_rate),
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": where,
         "provenance": provenance(argv),
@@ -106,23 +118,31 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
 
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What a checkpoint must agree on to be gone on with, as JSON values."""
-    split = experiment.split
-    return {
+    split, training = experiment.split, experiment.training
+    cut = {}
+    if split.patches is not None:
+        assert isinstance(split.train, Photographs)
+        kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
+        count = split.train.take(kept).count_patches(split.patches)
+        cut = {"patches": split.patches._asdict(), "kept_patches": count}
+    return cut | {
         "dataset": split.name,
         "abnormal": split.abnormal,
-        "image_shape": list(split.train.shape[1:]),
+        "image_shape": list(image_shape(split)),
         "train_images": len(split.train),
         "method": experiment.method,
         "model": asdict(experiment.model),
-        "training": asdict(experiment.training),
+        "training": asdict(training),
     }
 
 
-def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_out: np.ndarray) -> Trained:
+def train(
+    experiment: Experiment, detector: Detector, images: np.ndarray | Stream, held_out: np.ndarray | Photographs
+) -> Trained:
     """The epochs still to do; each ends with a line of metrics and a checkpoint, calibrated on held-out images."""
-    training, config, out = experiment.training, experiment.config, experiment.out
-    key, image_shape = jax.random.key(training.seed), images.shape[1:]
-    like = abstract_state(detector, image_shape)  # refuses shapes that do not suit
+    split, training, config, out = experiment.split, experiment.training, experiment.config, experiment.out
+    key, shape = jax.random.key(training.seed), image_shape(split)
+    like = abstract_state(detector, shape)  # refuses shapes that do not suit
 
     with (
         checkpoint.open_checkpoints(out / "checkpoints", identity(experiment), config.keep) as checkpoints,
@@ -131,15 +151,19 @@ def train(experiment: Experiment, detector: Detector, images: np.ndarray, held_o
         last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
         run_folder.write_json(out / "config.json", {"format": FORMAT} | identity(experiment) | {"run": asdict(config)})
         done = last.epoch if last else 0
-        start = last.state if last else detector.init(key, image_shape)
+        start = last.state if last else detector.init(key, shape)
         history = [row for row in run_folder.read_metrics(out / "metrics.jsonl") if row["epoch"] <= done]
         started = time.monotonic()
-        for epoch, state, metrics in fit(detector, start, images, training, first_epoch=done, progress=progress):
+        if isinstance(images, Stream):
+            epochs = fit_stream(detector, start, images, training, first_epoch=done, progress=progress)
+        else:
+            epochs = fit(detector, start, images, training, first_epoch=done, progress=progress)
+        for epoch, state, metrics in epochs:
             seconds = time.monotonic() - started
-            scores = score_images(detector, state, held_out)
+            scores = score_images(detector, state, held_out, patches=split.patches)
             row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
             if config.protocol == "both":
-                leaking = evaluation.reference_auroc(detector, state, experiment.split, training.batch_size)
+                leaking = evaluation.reference_auroc(detector, state, split, training.batch_size)
                 row[evaluation.REFERENCE_AUROC] = leaking
             row |= {"seconds": round(seconds, 2), "images_per_second": round(len(images) / seconds, 2)}
             history.append(row)
@@ -174,9 +198,27 @@ def judge(
     return judged
 
 
+def map_limit(
+    detector: Detector,
+    state: State,
+    normal: np.ndarray | Photographs,
+    patches: Patches | None,
+    false_positive_rate: float,
+    count: int = 256,
+) -> float:
+    """What the maps of normal images hardly reach anywhere: of the first `count`, only that share exceed it."""
+    if patches is not None:
+        photographs = (normal[index] for index in range(min(count, len(normal))))
+        scored = score_photographs(detector, state, photographs, patches, fields=("map",))
+        hottest = [float(scores["map"].max()) for scores in scored]
+    else:
+        hottest = score_images(detector, state, normal[:count], fields=("map",))["map"].max(axis=(1, 2))
+    return float(np.quantile(hottest, 1 - false_positive_rate))
+
+
 def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: np.ndarray) -> None:
     """The pictures people look at: of scores and images, as far as there is a test set."""
-    from sagan_jax.report import plots, thumbnails
+    from sagan_jax.report import plots
 
     split, out, judged = experiment.split, experiment.out, trained.judged
     plots.losses(out / "losses.png", trained.history)
@@ -187,15 +229,28 @@ def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: n
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
         plots.roc(out / "roc.png", {"strict": (split.test_labels, scores)})
-    shown = thumbnails.choose(scores, split.test_labels, limit)  # the extremes of all are among them
-    seen = score_images(detector, judged.state, split.test[shown], fields=("reconstructed", "map"))
+    chosen = thumbnails.choose(scores, split.test_labels, limit)  # the extremes of all are among them
+    views = look(detector, judged.state, split, chosen)
     plots.gallery(
-        out / "images.png",
-        split.test[shown],
-        seen["reconstructed"],
-        seen["map"],
-        scores[shown],
-        split.test_labels[shown],
+        out / "images.png", views.images, views.reconstructed, views.maps, scores[chosen], split.test_labels[chosen]
     )
     shares = calibrated(judged.calibration, scores)
-    thumbnails.write_thumbnails(out / thumbnails.FILE, split, shown, seen, scores, shares)
+    thumbnails.write_thumbnails(out / thumbnails.FILE, split, chosen, views, scores, shares)
+
+
+def look(detector: Detector, state: State, split: Split, chosen: np.ndarray, size: int = 256) -> Views:
+    """Some of the test images, what the model makes of them, and their masks; photographs are reduced to `size`."""
+    images = take(split.test, chosen)
+    fields: tuple[Field, ...] = ("reconstructed", "map")
+    masks = None if split.test_masks is None else [split.test_masks[index] for index in chosen]
+    if split.patches is None:
+        scores = score_images(detector, state, images, fields=fields)
+        return Views(images[:], scores["reconstructed"], scores["map"], None if masks is None else np.stack(masks))
+    rows = []
+    for image in images:
+        (scores,) = score_photographs(detector, state, [image], split.patches, fields=fields)
+        rows.append([resize(whole, (size, size)) for whole in (image, scores["reconstructed"], scores["map"])])
+    shown, reconstructed, maps = (np.stack(column) for column in zip(*rows, strict=True))
+    if masks is not None:
+        masks = np.stack([resize(mask.astype(np.float32), (size, size)) >= 0.5 for mask in masks])
+    return Views(shown, reconstructed, maps, masks)

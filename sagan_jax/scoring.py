@@ -6,7 +6,7 @@ so every test batch is normalised by itself; with the test set in order, normal 
 the labels leak into the scores. It is here to measure that leak, never to report a result.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, UInt8
 
+from sagan_jax.data.patches import Patches, score_large
+from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import Detector, State, Statistics
 from sagan_jax.errors import UserError
 from sagan_jax.training import normalise
@@ -51,10 +53,11 @@ def score_batch(
 def score_images(
     detector: Detector,
     state: State,
-    images: UInt8[np.ndarray, "count height width channel"],
+    images: UInt8[np.ndarray, "count height width channel"] | Photographs,
     *,
     batch_size: int = 128,
     fields: tuple[Field, ...] = PER_IMAGE,
+    patches: Patches | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Strict scores, in the order of the images; neither order, batch size nor padding changes an image's score.
@@ -64,7 +67,8 @@ def score_images(
         state: Its state.
         images: Any number of images; the last batch is padded, so one program serves all.
         batch_size: Images scored at once.
-        fields: The fields of `Scores` wanted, each as one array over all images.
+        fields: The fields of `Scores` wanted, each as one array over all images; of patches, `PER_IMAGE` alone.
+        patches: How the images, then photographs of any size, are cut; see `score_photographs`.
         progress: Called as `(images done, images in all)`.
 
     Returns:
@@ -76,6 +80,13 @@ def score_images(
     if not len(images):
         raise UserError("there are no images to score")
     parts: list[dict[str, np.ndarray]] = []
+    if patches is not None:
+        scored = score_photographs(detector, state, images, patches, fields=fields)
+        for done, scores in enumerate(scored, start=1):
+            parts.append({name: np.asarray(value)[None] for name, value in scores.items()})
+            if progress:
+                progress(done, len(images))
+        return joined(parts)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
@@ -86,10 +97,55 @@ def score_images(
     return joined(parts)
 
 
+def score_photographs(
+    detector: Detector,
+    state: State,
+    photographs: Iterable[UInt8[np.ndarray, "height width channel"]],
+    patches: Patches,
+    *,
+    batch_size: int = 32,
+    fields: tuple[Field, ...] = PER_IMAGE,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Strict scores of large photographs, one after the other, each in bounded memory.
+
+    A photograph's score is the greatest of its patches': one missing bolt condemns a photograph however many sound
+    ones surround it, which a mean would forget as the photograph grows. More patches have a greater maximum by chance,
+    so the threshold too must come from whole normal photographs.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        photographs: Images of any size, none smaller than a patch.
+        patches: How they are cut.
+        batch_size: Patches scored at once.
+        fields: The fields of `Scores` wanted.
+
+    Yields:
+        The wanted fields by name. "total", "reconstruction" and "latent" are float32 scalars, those of the patch with
+        the greatest total; "map" [H, W] and "reconstructed" [H, W, C] are blended from all patches.
+
+    Raises:
+        UserError: If a photograph is smaller than a patch, or a score is not finite.
+    """
+    wanted: tuple[Field, ...] = fields if "total" in fields else ("total", *fields)
+
+    def score_patches(batch: np.ndarray) -> dict[str, Array]:
+        return score_batch(detector, state, batch, fields=wanted)
+
+    for photograph in photographs:
+        found = score_large(photograph, score_patches, patches, batch=batch_size)
+        worst = int(found["total"].argmax())
+        photograph_scores = {name: value[worst] if value.ndim == 1 else value for name, value in found.items()}
+        for name, value in photograph_scores.items():
+            if not np.isfinite(value).all():
+                raise UserError(f"a photograph has a {name} that is not finite")
+        yield {name: photograph_scores[name] for name in fields}
+
+
 def reference_protocol_scores(
     detector: Detector,
     state: State,
-    images: UInt8[np.ndarray, "count height width channel"],
+    images: UInt8[np.ndarray, "count height width channel"] | Photographs,
     *,
     batch_size: int,
     order: Int[np.ndarray, " count"] | None = None,

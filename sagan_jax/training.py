@@ -222,16 +222,26 @@ def train_epoch(
         started = time.monotonic()
         last = min(done + stride, steps)
         state, totals = run_steps(detector, state, totals, images, plan, done, last, config)
-        if (bad_step := int(totals.first_bad_step)) >= 0:
-            names = ", ".join(name for name, value in totals.bad.items() if value.any())
-            raise NotFiniteError(f"not finite in epoch {epoch + 1}, step {bad_step + 1} of {steps}: {names}")
+        check_finite(totals, epoch, steps)
         taken, done = last - done, last
-        means = {name: (np.asarray(value) / done).tolist() for name, value in totals.sums.items()}
+        means = mean_metrics(totals, done)
         if progress:
             progress(epoch, done, steps, means)
             # The first call compiles, so its time says nothing: grow gently towards a second a call.
             stride = min(max(1, int(taken / (time.monotonic() - started))), 4 * taken)
     return state, means
+
+
+def check_finite(totals: Totals, epoch: int, steps: int) -> None:
+    """Waits for the steps asked for; raises NotFiniteError, naming epoch and step, if a metric was not finite."""
+    if (bad_step := int(totals.first_bad_step)) >= 0:
+        names = ", ".join(name for name, value in totals.bad.items() if value.any())
+        raise NotFiniteError(f"not finite in epoch {epoch + 1}, step {bad_step + 1} of {steps}: {names}")
+
+
+def mean_metrics(totals: Totals, steps: int) -> dict[str, Any]:
+    """The mean of each metric over so many steps: a float, or a list over many models."""
+    return {name: (np.asarray(value) / steps).tolist() for name, value in totals.sums.items()}
 
 
 def fit(

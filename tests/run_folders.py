@@ -78,9 +78,11 @@ def write_run(folder, split, *, finished=True):
     if not len(scores):
         return scores, limit
     shown = thumbnails.choose(scores, labels, limit)
-    seen = {
-        "reconstructed": rng.uniform(-1, 1, (len(shown), 16, 16, 3)).astype(np.float32),
-        "map": rng.uniform(0, 1, (len(shown), 16, 16)).astype(np.float32),
-    }
-    thumbnails.write_thumbnails(folder / thumbnails.FILE, split, shown, seen, scores, shares)
+    views = thumbnails.Views(
+        images=split.test[shown],
+        reconstructed=rng.uniform(-1, 1, (len(shown), 16, 16, 3)).astype(np.float32),
+        maps=rng.uniform(0, 1, (len(shown), 16, 16)).astype(np.float32),
+        masks=None if split.test_masks is None else split.test_masks[shown],
+    )
+    thumbnails.write_thumbnails(folder / thumbnails.FILE, split, shown, views, scores, shares)
     return scores, limit

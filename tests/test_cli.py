@@ -1,17 +1,35 @@
 """The `sagan` command, from its command line to its exit code."""
 
+import csv
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mean_detector import MEAN
 from photographs import picture, save
+from PIL import Image
 
 import experiments.folder
 from sagan_jax.cli import main, parse
+from sagan_jax.data.file_list import list_files
+from sagan_jax.data.patches import extract, windows
+from sagan_jax.methods import METHODS
+from sagan_jax.model import load_model
+from sagan_jax.scoring import score_images
 
-SMALL = ["--size=16", "--width=4", "--latent-size=8", "--epochs=1", "--batch-size=8"]
+SMALL = ["--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def any_detector():
+    """These are tests of what is around a detector, and SAGAN takes its time to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "sagan", METHODS["sagan"]._replace(build=lambda config, steps: MEAN))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +53,34 @@ def run_of_bottles(bottles, tmp_path_factory):
 
 def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, capsys):
     result = json.loads((run_of_bottles / "result.json").read_text())
-    assert result["images"] == {"train": 19, "held_out": 1, "test_normal": 2, "test_abnormal": 2}
+    assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
     assert (result["dataset"], result["abnormal"]) == ("bottles", "broken")
     assert 0 <= result["strict"]["auroc"]["value"] <= 1
     assert main(["info", str(run_of_bottles)]) == 0
     said = capsys.readouterr().out
     for words in ("sagan on bottles", "16 x 16, RGB", "1 of 1 epochs", "AUROC", "threshold", "depth_multiplier 2"):
         assert words in said
+
+
+def test_streaming_changes_no_score(bottles, run_of_bottles, tmp_path):
+    assert main(["train", str(bottles), *SMALL, f"--out={tmp_path / 'run'}", "--streaming=always"]) == 0
+    assert (tmp_path / "run/scores.csv").read_bytes() == (run_of_bottles / "scores.csv").read_bytes()
+    (row,) = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert 0 <= row["waiting_for_images"] <= 1
+
+
+@pytest.mark.parametrize("streaming", ["always", "never"])
+def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_path, streaming):
+    flags = ["--patch=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2", f"--streaming={streaming}"]
+    assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'run'}"]) == 0
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["patches"], config["image_shape"]) == ({"size": 16, "stride": 8}, [16, 16, 3])
+    assert config["kept_patches"] == 16 * 2 * 3  # 20 x 30 pixels: rows 0, 4; columns 0, 8, 14
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
+    assert (tmp_path / "run/images.png").exists()
+    assert load_model(tmp_path / "run").patches == (16, 8)
+    assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'b'}", "--protocol=both"]) == 2
 
 
 def test_the_experiment_is_the_same_command_with_the_folder_as_a_flag(bottles, run_of_bottles, tmp_path):
@@ -75,6 +114,126 @@ def test_a_bad_file_is_refused_or_named_and_skipped(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
     assert main([*command, "--on-bad=skip"]) == 0
     assert "not used: " in capsys.readouterr().err
+
+
+def scored(folder, tmp_path, *files, flags=(), code=0):
+    out = tmp_path / "scores.csv"
+    assert main(["score", str(folder), *map(str, files), f"--out={out}", *flags]) == code
+    with out.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def normal_files(run_of_bottles, bottles, tmp_path_factory):
+    """Those the model finds most normal, in order."""
+    out = tmp_path_factory.mktemp("scores") / "scores.json"
+    main(["score", str(run_of_bottles), str(bottles / "train/good"), f"--out={out}"])
+    return [Path(row["file"]) for row in sorted(json.loads(out.read_text()), key=lambda row: row["score"])]
+
+
+def test_every_file_gets_its_score_whatever_the_others_are(run_of_bottles, bottles, normal_files, tmp_path, capsys):
+    (tmp_path / "cut.png").write_bytes(normal_files[0].read_bytes()[:99])
+    (tmp_path / "empty.png").touch()
+    black = save(tmp_path / "black.png", np.zeros((9, 9, 3), np.uint8))
+    files = [normal_files[0], tmp_path / "cut.png", tmp_path / "no.png", tmp_path / "empty.png", black, normal_files[1]]
+    rows = scored(run_of_bottles, tmp_path, *files, code=1)
+    assert [row["file"] for row in rows] == [str(file) for file in files]
+    assert [row["verdict"] for row in rows] == ["normal", *["unusable"] * 3, "abnormal", "normal"]
+    assert [row["reason"] != "" for row in rows] == [False, True, True, True, False, False]
+    assert "empty" in rows[3]["reason"]
+    assert rows[1]["score"] == rows[1]["calibrated"] == ""
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("# threshold")
+    assert said[2].startswith("unusable")
+    assert "cut.png: damaged" in said[2]
+    assert said[-1] == "# 2 normal, 1 abnormal, 3 unusable"
+
+    one_by_one = [scored(run_of_bottles, tmp_path, file)[0]["score"] for file in (normal_files[0], normal_files[1])]
+    assert one_by_one == [rows[0]["score"], rows[5]["score"]]
+
+
+def test_a_test_image_scores_as_it_did_in_the_run(run_of_bottles, bottles, tmp_path):
+    with (run_of_bottles / "scores.csv").open() as file:
+        before = {row["id"]: float(row["score"]) for row in csv.DictReader(file)}
+    rows = scored(run_of_bottles, tmp_path, bottles / "test", code=1)
+    found = {os.path.relpath(row["file"], bottles): float(row["score"]) for row in rows}
+    assert found == pytest.approx(before, rel=1e-6)
+
+
+def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, capsys):
+    black = save(tmp_path / "black.png", np.zeros((9, 9, 3), np.uint8))
+
+    def code(*arguments):
+        return main(["score", str(run_of_bottles), *map(str, arguments)])
+
+    assert code(normal_files[0]) == 0
+    assert code(normal_files[0], black) == 1
+    assert code(normal_files[0], "gone.png") == 3
+    assert code(normal_files[0], "gone.png", black) == 1
+    assert code("gone.png") == 2
+    assert code() == 2
+    assert code(tmp_path / "run") == 2
+    assert code(normal_files[0], "--out=scores.txt") == 2
+    assert "allowed are .csv and .json" in capsys.readouterr().err
+    assert code(normal_files[0], f"--out={tmp_path}/nowhere/scores.csv") == 2
+    assert code(normal_files[0], "--false-positive-rate=2") == 2
+
+
+def test_json_has_what_csv_has(run_of_bottles, normal_files, tmp_path):
+    rows = scored(run_of_bottles, tmp_path, normal_files[0], "gone.png", code=3)
+    out = tmp_path / "scores.json"
+    assert main(["score", str(run_of_bottles), str(normal_files[0]), "gone.png", f"--out={out}"]) == 3
+    values = json.loads(out.read_text())
+    assert [list(value) for value in values] == [list(row) for row in rows]
+    assert values[0]["score"] == pytest.approx(float(rows[0]["score"]), rel=1e-8)
+    assert values[1]["score"] is None
+
+
+@pytest.mark.parametrize("ending", ["\n", "\0"])
+def test_a_list_on_standard_input_names_files_and_folders(run_of_bottles, bottles, normal_files, ending, tmp_path):
+    odd = save(tmp_path / ("line\nbreak.png" if ending == "\0" else "шуруп.png"), picture(0))
+    listed = ending.join([str(normal_files[3]), str(odd), str(bottles / "test/good"), ""])
+    files = list_files(["-"], listed.encode)
+    assert files == [normal_files[3], odd, bottles / "test/good/000.jpg", bottles / "test/good/001.jpg"]
+
+
+def test_the_false_positive_rate_sets_the_threshold(run_of_bottles, bottles, tmp_path):
+    flags = [bottles / "train/good", "--false-positive-rate=0.9"]
+    strict, lax = scored(run_of_bottles, tmp_path, flags[0], code=1), scored(run_of_bottles, tmp_path, *flags, code=1)
+    for rows in (strict, lax):
+        (limit,) = {float(row["threshold"]) for row in rows}
+        assert [row["verdict"] for row in rows] == [
+            "abnormal" if float(row["score"]) > limit else "normal" for row in rows
+        ]
+    assert [row["score"] for row in strict] == [row["score"] for row in lax]
+    assert sum(row["verdict"] == "normal" for row in strict) > sum(row["verdict"] == "normal" for row in lax)
+
+
+def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bottles, tmp_path):
+    rows = scored(run_of_bottles, tmp_path, bottles / "test", flags=[f"--maps={tmp_path / 'maps'}"], code=1)
+    pictures = [Path(row["map"]) for row in rows]
+    assert len(set(pictures)) == 4
+    for row in rows:
+        assert row["map"] == str(tmp_path / "maps" / row["file"].lstrip("/")) + ".png"
+        with Image.open(row["map"]) as drawn:
+            assert drawn.size == (30, 20)
+
+
+def test_a_large_photograph_is_scored_by_its_worst_patch(bottles, tmp_path):
+    flags = ["--patch=16", "--epochs=1", "--batch-size=8"]
+    assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'run'}"]) == 0
+    photograph = picture(7, (60, 80, 3))
+    photograph[30:46, 40:56] = 0  # covers the patch at row 32, column 40 but for its lowest rows
+    small = save(tmp_path / "small.png", picture(3, (15, 40, 3)))
+    large = save(tmp_path / "large.png", photograph)
+    out = [f"--maps={tmp_path / 'maps'}"]
+    (row, other) = scored(tmp_path / "run", tmp_path, large, small, flags=out, code=1)
+    assert (row["verdict"], other["verdict"]) == ("abnormal", "unusable")
+    assert other["reason"] == "15 x 40 is smaller than a patch of 16 x 16"
+    model = load_model(tmp_path / "run")
+    corners = windows(60, 80, 16, 8)
+    scores = score_images(model.detector, model.state, extract(photograph, corners, 16))["total"]
+    assert float(row["score"]) == pytest.approx(scores.max(), rel=1e-6)
 
 
 def test_a_folder_without_a_run_is_no_model(tmp_path, capsys):

@@ -131,6 +131,11 @@ def test_cut_and_scrambled_files_are_refused_by_name(tmp_path, suffix):
             assert read_image(tmp_path / f"scrambled.{suffix}").dtype == np.uint8
 
 
+def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path):
+    with pytest.raises(UserError, match=r"gone.png: cannot be read \(No such file or directory\)"):
+        read_image(tmp_path / "gone.png")
+
+
 def test_several_pages_are_refused(tmp_path):
     pages = [Image.fromarray(picture(i)) for i in range(2)]
     pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])

@@ -140,13 +140,15 @@ def test_the_outline_of_a_mask_is_drawn_inside_it():
 
 
 def test_thumbnails_are_no_larger_than_promised(tmp_path):
-    split = make_split()
-    large = split._replace(
-        test=np.zeros((100, 400, 600, 3), np.uint8), train=np.zeros((1, 400, 600, 3), np.uint8), test_masks=None
+    large = make_split()._replace(test=np.zeros((100, 400, 600, 3), np.uint8))
+    views = thumbnails.Views(
+        images=large.test[:1],
+        reconstructed=np.zeros((1, 400, 600, 3), np.float32),
+        maps=np.zeros((1, 400, 600), np.float32),
+        masks=None,
     )
-    seen = {"reconstructed": np.zeros((1, 400, 600, 3), np.float32), "map": np.zeros((1, 400, 600), np.float32)}
     ones = np.ones(100)
-    thumbnails.write_thumbnails(tmp_path / "gallery.json", large, np.array([3]), seen, ones, np.ones(100, np.float32))
+    thumbnails.write_thumbnails(tmp_path / "gallery.json", large, np.array([3]), views, ones, np.ones(100, np.float32))
     gallery = json.loads((tmp_path / "gallery.json").read_text())
     assert (gallery["of"], gallery["pixelated"], gallery["masked"]) == (100, False, False)
     assert len(gallery["cards"][0]["input"]) < 2000

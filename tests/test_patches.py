@@ -83,11 +83,14 @@ def test_patches_of_one_smooth_field_leave_no_seam():
     assert np.abs(np.diff(blended[8:-8, 8:-8])).max() < 0.25 * np.abs(np.diff(hard)).max()
 
 
-def test_streamed_batches_blend_as_one():
+def test_patches_added_in_batches_blend_as_one():
     corners = patches.windows(20, 20, 8, 3)
-    maps = np.random.default_rng(2).standard_normal((len(corners), 8, 8)).astype(np.float32)
-    stream = ((maps[i : i + 4], corners[i : i + 4]) for i in range(0, len(corners), 4))
-    np.testing.assert_array_equal(patches.blend_batches(stream, (20, 20)), patches.blend(maps, corners, (20, 20)))
+    maps = np.random.default_rng(2).standard_normal((len(corners), 8, 8, 3)).astype(np.float32)
+    blended = patches.Blend((20, 20))
+    for i in range(0, len(corners), 4):
+        blended.add(maps[i : i + 4], corners[i : i + 4])
+    np.testing.assert_array_equal(blended.mean, patches.blend(maps, corners, (20, 20)))
+    np.testing.assert_array_equal(blended.mean[..., 1], patches.blend(maps[..., 1], corners, (20, 20)))
 
 
 def test_score_large_finds_the_spot_with_one_shape_of_batch():
@@ -97,30 +100,20 @@ def test_score_large_finds_the_spot_with_one_shape_of_batch():
 
     def score(batch):
         shapes.add(batch.shape)
-        maps = batch.astype(np.float32).mean(-1)
-        return maps.mean((1, 2)), maps
+        pixels = batch.astype(np.float32)
+        return {"total": pixels.mean((1, 2, 3)), "map": pixels.mean(-1), "reconstructed": pixels}
 
-    found = patches.score_large(image, score, size=16, stride=8, batch=7)
+    found = patches.score_large(image, score, patches.Patches(16, 8), batch=7)
     corners = patches.windows(50, 70, 16, 8)
     assert len(corners) % 7  # so the last batch had to be filled up
     assert shapes == {(7, 16, 16, 3)}
     expected = patches.extract(image, corners, 16).mean((1, 2, 3))
-    np.testing.assert_allclose(found.patch_scores, expected, rtol=1e-6)
-    assert found.score == found.patch_scores.max() == pytest.approx(200 * 9 / 256)
-    np.testing.assert_allclose(found.map, image[..., 0], atol=1e-4)  # every patch says the same of a pixel
-
-
-def test_a_defect_counts_for_as_much_in_a_larger_photograph():
-    def score(batch):
-        maps = batch[..., 0].astype(np.float32)
-        return maps.max((1, 2)), maps
-
-    small, large = np.zeros((64, 64, 1), np.uint8), np.zeros((256, 256, 1), np.uint8)
-    small[20, 20] = large[20, 20] = 90
-    scores = [patches.score_large(image, score, size=32, stride=16, batch=4).score for image in (small, large)]
-    assert scores == [90, 90]
+    np.testing.assert_allclose(found["total"], expected, rtol=1e-6)
+    assert found["total"].max() == pytest.approx(200 * 9 / 256)
+    np.testing.assert_allclose(found["map"], image[..., 0], atol=1e-4)  # every patch says the same of a pixel
+    np.testing.assert_allclose(found["reconstructed"], image, atol=1e-4)
 
 
 def test_an_empty_batch_is_refused():
     with pytest.raises(UserError, match="at least 1"):
-        patches.score_large(np.zeros((8, 8, 1), np.uint8), lambda x: (x, x), size=8, stride=8, batch=0)
+        patches.score_large(np.zeros((8, 8, 1), np.uint8), lambda x: {}, patches.Patches(8, 8), batch=0)

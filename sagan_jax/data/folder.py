@@ -1,6 +1,7 @@
-"""Anybody's own photographs, read into memory: normal ones, with or without a labelled test set and masks."""
+"""Anybody's own photographs as a split: normal ones, with or without a labelled test set and masks."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 
-from sagan_jax.data.image_file import BadFile, array, decode, few, pair, read_mask, unusable
-from sagan_jax.data.layout import scan
+from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, read_mask, unusable
+from sagan_jax.data.layout import Listing, scan
+from sagan_jax.data.patches import Patches
+from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError, printable
 
@@ -18,20 +22,24 @@ from sagan_jax.errors import UserError, printable
 def load_folder(
     path: str | os.PathLike[str],
     *,
-    size: int | tuple[int, int],
+    size: int | tuple[int, int] | None = None,
+    patches: Patches | None = None,
     channels: Literal[1, 3] = 3,
     on_bad: str = "refuse",
+    memory: float = math.inf,
 ) -> tuple[Split, list[BadFile]]:
-    """Reads a whole folder into memory, decoding in parallel.
+    """Decodes every image of a folder once, in parallel, and keeps them in memory or leaves them on disk.
 
     An abnormal image whose mask is missing or unusable, where masks are given at all, counts as bad itself:
     to call all of it normal would falsify the pixel metrics.
 
     Args:
         path: A folder in one of the layouts of `scan`.
-        size: (height, width) of the images returned, or one number for both.
+        size: (height, width) of the images returned, or one number for both. Needed unless there are patches.
+        patches: How photographs are cut; they keep their size and stay on disk, and one too small for a patch is bad.
         channels: 1 (grey) or 3 (RGB).
         on_bad: "refuse" raises if any image cannot be used; "skip" leaves it out.
+        memory: How many bytes the decoded images may take; more are left on disk, to be decoded whenever needed.
 
     Returns:
         The images, and every file that was not used: skipped images, and what is not an image.
@@ -42,73 +50,111 @@ def load_folder(
     """
     if on_bad not in ("refuse", "skip"):
         raise UserError(f"on_bad={on_bad!r} is unknown; allowed are 'refuse' and 'skip'")
-    size = pair(size)
+    if (size is None) == (patches is None):
+        raise UserError("photographs are either resized or cut into patches: give the size of one of them")
     listing = scan(path)
-    count = len(listing.train)
-    masks: Sequence[Path | None] = listing.test_masks or (None,) * len(listing.test)
-    masked = [listing.test_masks is not None and kind != "good" for kind in listing.test_kinds]
-
-    def read(job: tuple[Path, Path | None, bool]) -> "_Read | BadFile":
-        try:
-            return _read(*job, size=size, channels=channels)
-        except UserError as error:
-            return BadFile(job[0], str(error))
-
-    with ThreadPoolExecutor() as pool:
-        jobs: list[tuple[Path, Path | None, bool]] = [(file, None, False) for file in listing.train]
-        jobs += zip(listing.test, masks, masked, strict=True)
-        results = list(pool.map(read, jobs))
-    bad = [result for result in results if isinstance(result, BadFile)]
+    files = len(listing.train) + len(listing.test)
+    in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
+    as_read = _Reading(size=None if size is None else pair(size), patches=patches, channels=channels, keep=in_memory)
+    found, bad = _read_all(listing, as_read)
     if bad and on_bad == "refuse":
         reasons = few([file.reason for file in bad], separator="\n  ")
-        raise UserError(f"{len(bad)} of {len(results)} images cannot be used:\n  {reasons}\nmend or skip them")
+        raise UserError(f"{len(bad)} of {files} images cannot be used:\n  {reasons}\nmend or skip them")
 
-    train = [result for result in results[:count] if isinstance(result, _Read)]
-    rest = zip(results[count:], listing.test_kinds, strict=True)
-    kept = [(result, kind) for result, kind in rest if isinstance(result, _Read)]
-    test, kinds = [result for result, _ in kept], [kind for _, kind in kept]
+    train, test = [item for item in found if item.kind is None], [item for item in found if item.kind is not None]
     if not train:
-        raise UserError(f"{printable(listing.root)}: none of the {count} normal images can be read: {bad[0].reason}")
+        reason = f"none of the {len(listing.train)} normal images can be read: {bad[0].reason}"
+        raise UserError(f"{printable(listing.root)}: {reason}")
     _refuse_shared(train, test, listing.root)
-
-    test_masks = None
-    if listing.test_masks is not None:
-        blank = np.zeros(size, bool)
-        marks = [blank if item.mask is None else item.mask for item in test]
-        test_masks = np.stack(marks) if marks else np.zeros((0, *size), bool)
+    kinds = [item.kind for item in test if item.kind is not None]
     split = Split(
         name=listing.root.resolve().name,
         abnormal=",".join(dict.fromkeys(kind for kind in kinds if kind != "good")) or "none",
-        train=np.stack([item.image for item in train]),
+        train=_images(train, as_read),
         train_ids=_ids(train, listing.root),
-        test=np.stack([item.image for item in test]) if test else np.zeros((0, *size, channels), np.uint8),
+        test=_images(test, as_read),
         test_labels=np.array([kind != "good" for kind in kinds], bool),
         test_ids=_ids(test, listing.root),
         test_kinds=np.array(kinds, dtype=np.str_),
-        test_masks=test_masks,
+        test_masks=None if listing.test_masks is None else _masks(test, as_read),
+        patches=patches,
     )
     return split, bad + list(listing.unread)
 
 
+class _Reading(NamedTuple):
+    """How files are read, and whether their images are kept."""
+
+    size: tuple[int, int] | None
+    patches: Patches | None
+    channels: Literal[1, 3]
+    keep: bool
+
+
 class _Read(NamedTuple):
     path: Path
-    image: np.ndarray  # [H, W, C]
-    mask: np.ndarray | None  # [H, W]
+    kind: str | None  # None for training images
+    size: tuple[int, int]  # height and width on disk
     digest: bytes  # of the decoded image before it is resized
+    mask_path: Path | None
+    image: UInt8[np.ndarray, "height width channel"] | None
+    mask: Bool[np.ndarray, "height width"] | None
 
 
-def _read(path: Path, mask: Path | None, masked: bool, *, size: tuple[int, int], channels: Literal[1, 3]) -> _Read:
-    from PIL import Image
+def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[BadFile]]:
+    """Every image of a listing that can be used, and those that cannot; each in order."""
+    masks: Sequence[Path | None] = listing.test_masks or (None,) * len(listing.test)
+    jobs: list[tuple[Path, str | None, Path | None, bool]] = [(file, None, None, False) for file in listing.train]
+    for file, kind, mask in zip(listing.test, listing.test_kinds, masks, strict=True):
+        jobs.append((file, kind, mask, listing.test_masks is not None and kind != "good"))
 
-    image = decode(path, channels)
-    digest = hashlib.blake2b(repr(image.size).encode() + image.tobytes(), digest_size=16).digest()
-    marks = None
+    def read(job: tuple[Path, str | None, Path | None, bool]) -> _Read | BadFile:
+        try:
+            return _read(*job, as_read)
+        except UserError as error:
+            return BadFile(job[0], str(error))
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(read, jobs))
+    good = [result for result in results if isinstance(result, _Read)]
+    return good, [result for result in results if isinstance(result, BadFile)]
+
+
+def _read(path: Path, kind: str | None, mask_path: Path | None, masked: bool, as_read: _Reading) -> _Read:
+    image = decode(path, as_read.channels)
+    size = (image.height, image.width)
+    if as_read.patches is not None and min(size) < as_read.patches.size:
+        side = as_read.patches.size
+        raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
+    digest = hashlib.blake2b(repr(size).encode() + image.tobytes(), digest_size=16).digest()
+    mask = None
     if masked:
-        if mask is None:
+        if mask_path is None:
             raise unusable(path, "abnormal, but ground_truth has no mask for it")
-        marks = read_mask(mask, image_shape=(image.height, image.width), size=size)
-    small = image.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return _Read(path, array(small), marks, digest)
+        mask = read_mask(mask_path, image_shape=size, size=as_read.size)
+    kept = as_array(image, as_read.size) if as_read.keep else None
+    return _Read(path, kind, size, digest, mask_path, kept, mask if as_read.keep else None)
+
+
+def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
+    if not as_read.keep:
+        return Photographs(tuple(item.path for item in items), _sizes(items), as_read.channels, as_read.size)
+    assert as_read.size is not None
+    kept = [item.image for item in items if item.image is not None]
+    return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
+
+
+def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
+    if not as_read.keep:
+        return Masks(tuple(item.mask_path for item in items), _sizes(items), as_read.size)
+    assert as_read.size is not None
+    blank = np.zeros(as_read.size, bool)
+    masks = [blank if item.mask is None else item.mask for item in items]
+    return np.stack(masks) if masks else np.zeros((0, *as_read.size), bool)
+
+
+def _sizes(items: list[_Read]) -> np.ndarray:
+    return np.array([item.size for item in items], np.int64).reshape(-1, 2)
 
 
 def _refuse_shared(train: list[_Read], test: list[_Read], root: Path) -> None:

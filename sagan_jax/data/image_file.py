@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 
 from sagan_jax.errors import UserError, one_line, printable
 
@@ -48,13 +48,7 @@ def read_image(
     Raises:
         UserError: The file cannot be read as one image of an allowed format; names it and says why.
     """
-    from PIL import Image
-
-    image = decode(Path(path), channels)
-    if size is not None:
-        height, width = pair(size)
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return array(image)
+    return as_array(decode(Path(path), channels), None if size is None else pair(size))
 
 
 def read_mask(
@@ -127,10 +121,31 @@ def _to_eight_bits(image: "Image.Image", declared: int | tuple[int, ...] | None,
     return image.convert("RGB") if image.mode == "P" else image
 
 
-def array(image: "Image.Image") -> UInt8[np.ndarray, "height width channels"]:
-    """Pillow's image as an array, with an axis of channels even if it is grey."""
+def as_array(image: "Image.Image", size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "height width channels"]:
+    """Pillow's image, resized as `read_image` does if a size is given, with an axis of channels even if it is grey."""
+    from PIL import Image
+
+    if size is not None:
+        height, width = size
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     values = np.asarray(image)
     return values[..., None] if values.ndim == 2 else values  # [H, W, C]
+
+
+def resize(
+    image: Shaped[np.ndarray, "height width *channel"], size: tuple[int, int]
+) -> Shaped[np.ndarray, "new_height new_width *channel"]:
+    """Bilinear with antialiasing, of a uint8 or float32 image or map; keeps the dtype."""
+    from PIL import Image
+
+    height, width = size
+
+    def plane(values: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+    if image.ndim == 2:
+        return plane(image)
+    return np.stack([plane(np.ascontiguousarray(image[..., i])) for i in range(image.shape[2])], axis=-1)
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -3,8 +3,8 @@
 The paper cuts its axle-bolt photographs into 128 x 128 patches with an overlapping sliding window (section 4.1).
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
@@ -12,21 +12,14 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from sagan_jax.errors import UserError
 
 Corners = Int[np.ndarray, "patch 2"]
-Maps = Float[np.ndarray, "patch size size"]
+Maps = Float[np.ndarray, "patch size size *channel"]
 
 
-class PhotographScore(NamedTuple):
-    """What `score_large` finds in one photograph.
+class Patches(NamedTuple):
+    """How photographs are cut: the side of a patch and the step between neighbours, in pixels."""
 
-    Attributes:
-        score: The greatest patch score.
-        map: float32 [H, W], the patches' maps blended.
-        patch_scores: float32 [P], in the order of `windows`.
-    """
-
-    score: float
-    map: Float[np.ndarray, "height width"]
-    patch_scores: Float[np.ndarray, " patch"]
+    size: int
+    stride: int
 
 
 def windows(height: int, width: int, size: int, stride: int) -> Corners:
@@ -64,54 +57,64 @@ def taper(size: int) -> Float[np.ndarray, "size size"]:
     return np.outer(edge, edge).astype(np.float32)
 
 
-def blend(maps: Maps, corners: Corners, shape: tuple[int, int]) -> Float[np.ndarray, "height width"]:
+def blend(maps: Maps, corners: Corners, shape: tuple[int, int]) -> Float[np.ndarray, "height width *channel"]:
     """Tapered weighted mean of overlapping maps: float32, zero where no window lies.
 
     A constant field blends to exactly that constant.
     """
-    return blend_batches([(maps, corners)], shape)
+    blended = Blend(shape)
+    blended.add(maps, corners)
+    assert blended.mean is not None
+    return blended.mean
 
 
-def blend_batches(batches: Iterable[tuple[Maps, Corners]], shape: tuple[int, int]) -> Float[np.ndarray, "height width"]:
-    """`blend` over a stream of batches; holds two float32 images of `shape` and one batch, however many there are.
+class Blend:
+    """`blend` bit by bit: holds two float32 images of `shape` and no patches, however many are added.
 
     The weighted mean is kept as a running one, m += (w / W)(x - m), W the weights so far (West, 1979): it needs no
     division at the end, and rounding cannot move it off a constant, as it could with sums of products.
+
+    Attributes:
+        mean: float32 [H, W, ...], the mean so far; None before the first patches.
     """
-    mean, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for maps, corners in batches:
-        size = maps.shape[-1]
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.total = np.zeros(shape, np.float32)
+        self.mean: np.ndarray | None = None
+
+    def add(self, maps: Maps, corners: Corners) -> None:
+        """Adds patches at their places."""
+        if self.mean is None:
+            self.mean = np.zeros((*self.total.shape, *maps.shape[3:]), np.float32)
+        size = maps.shape[1]
         weight = taper(size)
         for patch, (row, column) in zip(maps, corners, strict=True):
             place = np.s_[row : row + size, column : column + size]
-            total[place] += weight
-            mean[place] += weight / total[place] * (patch - mean[place])
-    return mean
+            self.total[place] += weight
+            share = (weight / self.total[place]).reshape(size, size, *(1,) * (patch.ndim - 2))
+            self.mean[place] += share * (patch - self.mean[place])
 
 
 def score_large(
     image: UInt8[np.ndarray, "height width channel"],
-    score_patches: Callable[[UInt8[np.ndarray, "batch size size channel"]], tuple[np.ndarray, np.ndarray]],
+    score_patches: Callable[[UInt8[np.ndarray, "batch size size channel"]], Mapping[str, Any]],
+    patches: Patches,
     *,
-    size: int,
-    stride: int,
     batch: int,
-) -> PhotographScore:
-    """Scores a photograph of any size in bounded memory: beside the image, two float32 images and one batch.
-
-    The photograph's score is the greatest of its patches': one missing bolt condemns a photograph however many
-    sound ones surround it, which a mean would forget as the photograph grows; and it stays in the patches' units,
-    so the photograph exceeds a threshold exactly if some patch does. More patches have a greater maximum by chance:
-    set a false-positive rate per photograph on whole normal photographs.
+) -> dict[str, np.ndarray]:
+    """Scores a photograph of any size in bounded memory: beside the image, two float32 images a map and one batch.
 
     Args:
         image: The photograph.
-        score_patches: uint8 [batch, size, size, C] to scores [batch] and maps [batch, size, size]. Every call gets
-            exactly `batch` patches (the last one's are filled up with copies), so a compiled function is
-            compiled once.
-        size: Side of a patch, in pixels.
-        stride: Pixels between neighbouring patches, at most `size`.
+        score_patches: uint8 [batch, size, size, C] to fields by name: [batch], a number a patch, or
+            [batch, size, size, ...], a number or more a pixel. Every call gets exactly `batch` patches (the last one's
+            are filled up with copies), so a compiled function is compiled once.
+        patches: How the photograph is cut.
         batch: Patches scored together.
+
+    Returns:
+        The fields by name: numbers a patch as float32 [P], in the order of `windows`; numbers a pixel blended to
+        float32 [H, W, ...].
 
     Raises:
         UserError: As `windows`, or the batch is empty.
@@ -119,16 +122,17 @@ def score_large(
     if batch < 1:
         raise UserError(f"a batch of {batch} patches is impossible; it must be at least 1")
     height, width = image.shape[:2]
-    corners = windows(height, width, size, stride)
-    patch_scores = np.empty(len(corners), np.float32)
-
-    def batches() -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(corners), batch):
-            here = corners[start : start + batch]
-            padded = np.pad(here, ((0, batch - len(here)), (0, 0)), mode="edge")
-            scores, maps = score_patches(extract(image, padded, size))
-            patch_scores[start : start + batch] = np.asarray(scores)[: len(here)]
-            yield np.asarray(maps)[: len(here)], here
-
-    blended = blend_batches(batches(), (height, width))
-    return PhotographScore(float(patch_scores.max()), blended, patch_scores)
+    corners = windows(height, width, *patches)
+    numbers: dict[str, list[np.ndarray]] = {}
+    blends: dict[str, Blend] = {}
+    for start in range(0, len(corners), batch):
+        here = corners[start : start + batch]
+        padded = np.pad(here, ((0, batch - len(here)), (0, 0)), mode="edge")
+        for name, values in score_patches(extract(image, padded, patches.size)).items():
+            values = np.asarray(values, np.float32)[: len(here)]
+            if values.ndim == 1:
+                numbers.setdefault(name, []).append(values)
+            else:
+                blends.setdefault(name, Blend((height, width))).add(values, here)
+    blended = {name: blend.mean for name, blend in blends.items() if blend.mean is not None}
+    return {name: np.concatenate(parts) for name, parts in numbers.items()} | blended

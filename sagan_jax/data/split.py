@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped, UInt8
 
+from sagan_jax.data.patches import Patches
+from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.errors import UserError
 
 
@@ -41,17 +43,32 @@ class Split(NamedTuple):
         test_ids: The ids of ``test``.
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None where nobody said.
         test_masks: True where an image is abnormal; None where nobody marked it.
+        patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
     """
 
     name: str
     abnormal: str
-    train: UInt8[np.ndarray, "n height width channel"]
+    train: UInt8[np.ndarray, "n height width channel"] | Photographs
     train_ids: Shaped[np.ndarray, " n"]
-    test: UInt8[np.ndarray, "m height width channel"]
+    test: UInt8[np.ndarray, "m height width channel"] | Photographs
     test_labels: Bool[np.ndarray, " m"]
     test_ids: Shaped[np.ndarray, " m"]
     test_kinds: Shaped[np.ndarray, " m"] | None = None
-    test_masks: Bool[np.ndarray, "m height width"] | None = None
+    test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
+    patches: Patches | None = None
+
+
+def image_shape(split: Split) -> tuple[int, ...]:
+    """[H, W, C] of what a detector is given of a split: images, or patches of them."""
+    if split.patches is None:
+        return split.train.shape[1:]
+    assert isinstance(split.train, Photographs)
+    return (split.patches.size, split.patches.size, split.train.channels)
+
+
+def take(images: np.ndarray | Photographs, indices: Int[np.ndarray, " count"]) -> np.ndarray | Photographs:
+    """Some of the images; photographs on disk stay there."""
+    return images.take(indices) if isinstance(images, Photographs) else images[indices]
 
 
 def leave_one_out(dataset: Dataset, abnormal: str) -> Split:

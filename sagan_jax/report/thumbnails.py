@@ -2,9 +2,9 @@
 
 import base64
 import json
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -19,6 +19,22 @@ VIEWS = ("input", "reconstruction", "map", "overlay")
 SIDE = 160  # pixels of a thumbnail; smaller images are stored as they are
 LOSSLESS = 64  # up to this side every pixel is kept
 OUTLINE = (0, 255, 200)  # of what is marked as abnormal: a colour the maps do not have
+
+
+class Views(NamedTuple):
+    """Test images to look at, and what a model makes of them.
+
+    Attributes:
+        images: As the model is given them, or photographs reduced.
+        reconstructed: In about [-1, 1].
+        maps: Per-pixel anomaly.
+        masks: True where an image is abnormal; None where nobody marked it.
+    """
+
+    images: UInt8[np.ndarray, "chosen height width channel"]
+    reconstructed: Float[np.ndarray, "chosen height width channel"]
+    maps: Float[np.ndarray, "chosen height width"]
+    masks: Bool[np.ndarray, "chosen height width"] | None
 
 
 def choose(scores: Scores, labels: Labels, limit: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
@@ -45,7 +61,7 @@ def write_thumbnails(
     path: Path,
     split: Split,
     chosen: Int[np.ndarray, " chosen"],
-    seen: Mapping[str, np.ndarray],
+    views: Views,
     scores: Scores,
     shares: Float[np.ndarray, " image"],
 ) -> None:
@@ -55,18 +71,17 @@ def write_thumbnails(
         path: The file to write.
         split: The test set.
         chosen: The images to show.
-        seen: Their `reconstructed` and `map`, as `scoring.score_images` returns them.
+        views: What there is to see of them.
         scores: The scores of the whole test set.
         shares: Its calibrated scores.
     """
-    masks = split.test_masks
-    heat = plots.heat_scale(seen["map"]) if len(chosen) else None
+    heat = plots.heat_scale(views.maps) if len(chosen) else None
     cards = []
     for place, index in enumerate(chosen):
         assert heat is not None
-        image, mask = plots.rgb(split.test[index]), None if masks is None else masks[index]
-        warmth = heat.to_rgba(seen["map"][place], bytes=True)[..., :3]
-        views = (image, plots.rgb(seen["reconstructed"][place]), warmth, overlay(image, warmth, mask))
+        image, mask = plots.rgb(views.images[place]), None if views.masks is None else views.masks[place]
+        warmth = heat.to_rgba(views.maps[place], bytes=True)[..., :3]
+        pictures = (image, plots.rgb(views.reconstructed[place]), warmth, overlay(image, warmth, mask))
         label = bool(split.test_labels[index])
         kind = ("abnormal" if label else "normal") if split.test_kinds is None else str(split.test_kinds[index])
         cards.append(
@@ -77,12 +92,12 @@ def write_thumbnails(
                 "score": float(scores[index]),
                 "calibrated": float(shares[index]),
             }
-            | dict(zip(VIEWS, map(data_uri, views), strict=True))
+            | dict(zip(VIEWS, map(data_uri, pictures), strict=True))
         )
     gallery = {
         "of": len(split.test),
-        "pixelated": split.train.shape[2] <= LOSSLESS,
-        "masked": masks is not None,
+        "pixelated": views.images.shape[2] <= LOSSLESS,
+        "masked": views.masks is not None,
         "cards": cards,
     }
     run_folder.write_text(path, json.dumps(gallery))
