@@ -96,3 +96,7 @@ class Masks:
         if path is None:
             return np.zeros(self.size or (height, width), bool)
         return read_mask(path, image_shape=(height, width), size=self.size)
+
+    def take(self, indices: Int[np.ndarray, " count"]) -> "Masks":
+        """Some of the masks; none is read."""
+        return replace(self, paths=tuple(self.paths[index] for index in indices), sizes=self.sizes[indices])

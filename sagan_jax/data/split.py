@@ -1,6 +1,6 @@
 """From a labelled set of images to normal training images and a test set of normal and abnormal ones."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped, UInt8
@@ -66,9 +66,9 @@ def image_shape(split: Split) -> tuple[int, ...]:
     return (split.patches.size, split.patches.size, split.train.channels)
 
 
-def take(images: np.ndarray | Photographs, indices: Int[np.ndarray, " count"]) -> np.ndarray | Photographs:
-    """Some of the images; photographs on disk stay there."""
-    return images.take(indices) if isinstance(images, Photographs) else images[indices]
+def take(images: np.ndarray | Photographs | Masks, indices: Int[np.ndarray, " count"]) -> Any:
+    """Some of the images or masks, of the kind they are: those on disk stay there."""
+    return images[indices] if isinstance(images, np.ndarray) else images.take(indices)
 
 
 def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
@@ -129,13 +129,13 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
     train = spread("training", train_images, len(split.train))
     test = spread("test", test_images, len(split.test))
     return split._replace(
-        train=split.train[train],
+        train=take(split.train, train),
         train_ids=split.train_ids[train],
-        test=split.test[test],
+        test=take(split.test, test),
         test_labels=split.test_labels[test],
         test_ids=split.test_ids[test],
         test_kinds=None if split.test_kinds is None else split.test_kinds[test],
-        test_masks=None if split.test_masks is None else split.test_masks[test],
+        test_masks=None if split.test_masks is None else take(split.test_masks, test),
     )
 
 

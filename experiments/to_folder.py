@@ -1,0 +1,65 @@
+"""Writes a part of a TFDS set as a folder of image files in MVTec AD's layout, one class abnormal.
+
+    python -m experiments.to_folder --dataset=fashion_mnist --abnormal=Bag --out=bags
+
+The files take turns at PNG, JPEG, BMP, TIFF and WebP: something to try `sagan train` and `sagan score` on.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sagan_jax.cli import parse_as
+from sagan_jax.command import guarded
+
+SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToFolder:
+    """Write a part of a TFDS set as a folder of image files in MVTec AD's layout, one class abnormal."""
+
+    dataset: str
+    """The set's name in TFDS, such as cifar10."""
+    abnormal: str
+    """The class to be found: test/<class>, in no training image."""
+    out: Path
+    """The folder to be made."""
+    train_images: int = 1000
+    """Normal training images, evenly spread over all."""
+    test_images: int = 200
+    """Test images, normal and abnormal in the proportion of the whole."""
+    data_dir: Path | None = None
+    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+
+    def __call__(self) -> None:
+        """Writes the files and says how many."""
+        from PIL import Image
+
+        from sagan_jax.data.split import leave_one_out, thinned
+        from sagan_jax.data.tfds_images import load_tfds
+        from sagan_jax.errors import UserError
+
+        if self.out.exists():
+            raise UserError(f"{self.out} is there already; name another folder with --out")
+        split = leave_one_out(load_tfds(self.dataset, data_dir=self.data_dir), self.abnormal)
+        split = thinned(split, self.train_images, self.test_images)
+        kind = re.sub(r"[^\w.-]+", "_", self.abnormal)  # "T-shirt/top" is one folder
+        places = ["train/good"] * len(split.train)
+        places += [f"test/{kind if abnormal else 'good'}" for abnormal in split.test_labels]
+        for i, (place, image) in enumerate(zip(places, [*split.train, *split.test], strict=True)):
+            path = self.out / place / f"{i:05d}{SUFFIXES[i % len(SUFFIXES)]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.squeeze()).save(path, quality=95)
+        print(f"{len(places):,} images in {self.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit code, see `sagan_jax.command.guarded`."""
+    return guarded(parse_as(ToFolder, "python -m experiments.to_folder", sys.argv[1:] if argv is None else list(argv)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
