@@ -78,6 +78,7 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
     assert config["kept_patches"] == 16 * 2 * 3  # 20 x 30 pixels: rows 0, 4; columns 0, 8, 14
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
+    assert 0 <= result["strict"]["aupro"]["value"] <= 1  # of photographs at their own size
     assert (tmp_path / "run/images.png").exists()
     assert load_model(tmp_path / "run").patches == (16, 8)
     assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'b'}", "--protocol=both"]) == 2
