@@ -139,5 +139,7 @@ def load_judged(folder: Path) -> tuple[Model, dict[str, Any]]:
     Raises:
         UserError: As `load_model`.
     """
-    model = load_model(folder, read_config(folder)["run"]["select"])
+    with run_folder.taken_at_its_word(folder):
+        select = read_config(folder)["run"]["select"]
+    model = load_model(folder, select)
     return model, run_folder.read_json(folder / "result.json") or {}
