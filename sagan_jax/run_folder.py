@@ -32,7 +32,6 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
@@ -53,9 +52,6 @@ def locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 folder.rmdir()  # where nothing was written, nothing is left behind
     finally:
-        if is_new:
-            with suppress(OSError):  # a run that was refused leaves nothing; one that was not, a folder with files
-                folder.rmdir()
         os.close(descriptor)
 
 
