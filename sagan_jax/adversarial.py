@@ -20,7 +20,7 @@ class Player(NamedTuple):
 
     params: Any
     statistics: Any
-    optimiser: optax.OptState
+    optimiser: Any  # optax's state
 
 
 class AdversarialState(NamedTuple):

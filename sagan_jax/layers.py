@@ -18,7 +18,7 @@ from sagan_jax.config import Precision
 ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
 
 weight_init = nn.initializers.normal(0.02)
-bias_init = nn.initializers.zeros_init()
+_bias_init = nn.initializers.zeros_init()
 
 
 def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
@@ -67,7 +67,7 @@ class BatchNorm(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         channels = x.shape[-1]
         scale = self.param("scale", scale_init, (channels,))
-        bias = self.param("bias", bias_init, (channels,))
+        bias = self.param("bias", _bias_init, (channels,))
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         if not train:
@@ -131,9 +131,9 @@ class DepthwiseSeparableConv(nn.Module):
         channels = x.shape[-1]
         parameters = (
             self.param("depthwise_kernel", weight_init, (3, 3, self.multiplier, channels)),
-            self.param("depthwise_bias", bias_init, (self.multiplier, channels)),
+            self.param("depthwise_bias", _bias_init, (self.multiplier, channels)),
             self.param("pointwise_kernel", weight_init, (self.multiplier, channels, self.features)),
-            self.param("pointwise_bias", bias_init, (self.features,)),
+            self.param("pointwise_bias", _bias_init, (self.features,)),
         )
         x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
         return convolution.depthwise_separable_conv(x, *parameters)
@@ -174,7 +174,7 @@ class TransposedConv(nn.Module):
         kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
         x = convolution.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            x = x + self.param("bias", bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
+            x = x + self.param("bias", _bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
         return x
 
 
