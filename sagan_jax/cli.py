@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, see `sagan_jax.command.guarded`.
     """
     settings = parse(sys.argv[1:] if argv is None else list(argv))
-    return guarded(settings)
+    return guarded(settings, resumable=isinstance(settings, Train))
 
 
 def parse(argv: list[str]) -> Any:

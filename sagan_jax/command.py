@@ -1,6 +1,7 @@
 """How every command ends: with an exit code that scripts can rely on, and a line that says what to do next."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -9,23 +10,26 @@ from types import FrameType
 from sagan_jax.errors import UserError
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-STOPPED = "stopped; nothing finished is lost. The same command with --resume goes on from the last whole epoch"
+STOPPED = "stopped; nothing finished is lost"
+RESUME = "The same command with --resume goes on from the last whole epoch"
 
 
 class Terminated(BaseException):
     """SIGTERM came. Like KeyboardInterrupt no `Exception`, so that no handler of errors swallows it."""
 
 
-def guarded(action: Callable[[], object]) -> int:
+def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
     """Runs a command's work and turns the ways it can end into exit codes.
 
     Args:
         action: The work; an `int` it returns is the exit code, anything else means 0.
+        resumable: Whether `--resume` goes on from where the work was stopped.
 
     Returns:
-        2 after a message on stderr about what the user can mend, 130 after SIGINT, 143 after SIGTERM; else the
-        action's own.
+        2 after a message on stderr about what the user can mend, 130 after SIGINT, 143 after SIGTERM, 141 if whoever
+        read the output, such as `head`, went away; else the action's own.
     """
+    stopped = f"{STOPPED}. {RESUME}" if resumable else STOPPED
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -39,16 +43,20 @@ def guarded(action: Callable[[], object]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 141
     except OSError as error:
         if error.errno not in DISK:
             raise
-        print(f"error: {error}; what was written before is whole, and --resume goes on from it", file=sys.stderr)
+        goes_on = ", and --resume goes on from it" if resumable else ""
+        print(f"error: {error}; what was written before is whole{goes_on}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 130
     except Terminated:
-        print(STOPPED, file=sys.stderr)
+        print(stopped, file=sys.stderr)
         return 143
     finally:
         if before is not None:

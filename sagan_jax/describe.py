@@ -24,10 +24,13 @@ def description(folder: Path) -> str:
     config = read_config(folder)
     epochs = len(run_folder.read_metrics(folder / "metrics.jsonl"))
     height, width, channels = config["image_shape"]
+    cut = ""
+    if "patches" in config:
+        cut = f" patches, {config['patches']['stride']} pixels apart, of photographs of any size"
     lines = [
         f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
-        f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}; {config['train_images']:,} normal "
-        "ones, held-out ones among them",
+        f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
+        "normal ones, held-out ones among them",
         f"  model      {settings(config['model'])}",
         f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings(config['training'])}",
     ]

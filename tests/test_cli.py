@@ -17,6 +17,7 @@ import experiments.folder
 from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
+from sagan_jax.describe import describe
 from sagan_jax.methods import METHODS
 from sagan_jax.model import load_model
 from sagan_jax.scoring import score_images
@@ -81,6 +82,7 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
     assert 0 <= result["strict"]["aupro"]["value"] <= 1  # of photographs at their own size
     assert (tmp_path / "run/images.png").exists()
     assert load_model(tmp_path / "run").patches == (16, 8)
+    assert "16 x 16, RGB patches, 8 pixels apart" in describe(tmp_path / "run")
     assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'b'}", "--protocol=both"]) == 2
 
 

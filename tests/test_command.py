@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_a_signal_ends_in_128_and_its_number_and_says_how_to_go_on(number, code,
     assert guarded(lambda: os.kill(os.getpid(), number)) == code
     assert "--resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_cannot_be_resumed_is_not_said_to_be(capsys):
+    assert guarded(lambda: fail(KeyboardInterrupt()), resumable=False) == 130
+    assert "--resume" not in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_ends_a_command_quietly():
+    program = (
+        "from sagan_jax.command import guarded\n"
+        "raise SystemExit(guarded(lambda: [print('x' * 4096, flush=True) for _ in range(64)]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
 
 
 def test_an_action_may_choose_its_own_code():
