@@ -14,6 +14,7 @@ MethodName = Literal["sagan", "skip_ganomaly", "ganomaly", "egbad", "anogan"]
 Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
+MapKind = Literal["residual", "latent_gradient"]
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 Streaming = Literal["auto", "always", "never"]
 
@@ -224,6 +225,8 @@ class RunConfig:
     """The epoch that is judged: the last, or the best by the validation loss on held-out normal images."""
     false_positive_rate: float = 0.05
     """The share of normal images that the reported threshold may call abnormal."""
+    map: MapKind = "residual"
+    """What anomaly maps show: the squared residual, or how strongly the latent term answers to each pixel."""
     keep: int = 2
     """How many of the last checkpoints are kept; the best is kept beside them."""
     device: Device = "auto"

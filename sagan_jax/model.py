@@ -13,6 +13,7 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
+from sagan_jax.maps import mapped
 from sagan_jax.methods import METHODS
 from sagan_jax.scoring import Calibration
 from sagan_jax.training import steps_per_epoch
@@ -96,6 +97,7 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
         detector = make_detector(
             config["method"], settings, training, config["train_images"], config.get("kept_patches")
         )
+        detector = mapped(detector, config["run"].get("map", "residual"))
         rate = float(config["run"]["false_positive_rate"])
     identity = {name: value for name, value in config.items() if name not in ("format", "run")}
     identity |= {"model": asdict(settings), "training": asdict(training)}

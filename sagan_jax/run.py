@@ -18,6 +18,7 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape, take
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
+from sagan_jax.maps import mapped
 from sagan_jax.model import abstract_state, make_detector
 from sagan_jax.pixel_metrics import PixelCounts
 from sagan_jax.progress import progress_bar
@@ -93,6 +94,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     detector = make_detector(
         experiment.method, experiment.model, training, len(split.train), identity(experiment).get("kept_patches")
     )
+    detector = mapped(detector, experiment.config.map)
 
     normal = take(split.train, held_out)
     trained = train(experiment, detector, images, normal)
