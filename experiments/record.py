@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 def rows_of(result: dict[str, Any]) -> list[Row]:
     """A run's result as rows: one strict, and one for the reference protocol where that was measured."""
-    method, preset = recognise(result["method"], result["model"])
+    method, preset = recognise(result["method"], result["model"], result["training"])
     images, training, made = result["images"], result["training"], result["provenance"]
 
     def row(protocol: str, auroc: float, low: float | None = None, high: float | None = None) -> Row:

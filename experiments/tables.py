@@ -120,7 +120,7 @@ def shortfall(row: Row, table: Table) -> list[str]:
 
 def cell(rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str) -> tuple[Cell, float | None]:
     """One method on one class, by the runs trained longest on the most images, and its strict AUROC."""
-    title = VARIANTS[method].title + {"paper": "", "reference": ", its code's settings"}.get(preset, ", other settings")
+    title = VARIANTS[method].title + ("" if preset == "paper" else f" ({preset})")
     paper = said(table.paper.get(method, {}).get(abnormal))
     rows = [row for row in rows if (row.method, row.preset, row.abnormal) == (method, preset, abnormal)]
     if not rows:

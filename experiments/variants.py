@@ -31,14 +31,28 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def recognise(method: str, model: dict[str, Any]) -> tuple[str, str]:
-    """The variant and the preset that a run's configuration is of; the method's own name and "other" if it is of none.
+def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> tuple[str, str]:
+    """The variant that a run's configuration is of, and its settings in words.
 
-    Settings that came into being after the run count as unchanged.
+    Args:
+        method: As results have it.
+        model: The method's settings; those that came into being after the run count as unchanged.
+        training: Those of its training.
+
+    Returns:
+        The variant's name, and "paper" or "reference", with what of the training was changed by hand; the method's own
+        name and "other" if the method's settings are neither.
     """
-    for preset in get_args(Preset):
-        for name, variant in VARIANTS.items():
-            settings = asdict(variant.model(preset))
-            if variant.method == method and settings == settings | model:
-                return name, preset
-    return method, "other"
+
+    def known() -> tuple[str, str]:
+        for preset in get_args(Preset):
+            for name, variant in VARIANTS.items():
+                settings = asdict(variant.model(preset))
+                if variant.method == method and settings == settings | model:
+                    return name, preset
+        return method, "other"
+
+    name, preset = known()
+    usual = {"batch_size": SETTINGS[VARIANTS[name].method].batch_size, "flip": False, "scoring": "method"}
+    changed = [f"{key}={training[key]}" for key, value in usual.items() if training.get(key, value) != value]
+    return name, ", ".join([preset, *changed])

@@ -36,9 +36,10 @@ def test_the_papers_averages_are_those_of_its_rows():
 def test_a_configuration_is_recognised_and_a_changed_one_is_not_taken_for_it(name):
     variant = VARIANTS[name]
     model = vars(variant.model("paper"))
-    assert recognise(variant.method, model) == (name, "paper")
-    assert recognise(variant.method, model | {"learning_rate": 0.123}) == (variant.method, "other")
-    assert recognise(variant.method, {key: value for key, value in model.items() if key != "beta2"})[0] == name
+    assert recognise(variant.method, model, {}) == (name, "paper")
+    assert recognise(variant.method, model | {"learning_rate": 0.123}, {}) == (variant.method, "other")
+    assert recognise(variant.method, {key: value for key, value in model.items() if key != "beta2"}, {})[0] == name
+    assert recognise(variant.method, model, {"flip": True}) == (name, "paper, flip=True")
 
 
 def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
@@ -84,7 +85,7 @@ def test_seeds_are_averaged_with_students_interval():
 def test_other_settings_never_stand_in_a_methods_own_row():
     result = printed(row(preset="other", auroc=0.99))
     assert result["SAGAN", "a"].trained == "never run"
-    assert result["SAGAN, other settings", "a"].strict.startswith("0.990")
+    assert result["SAGAN (other)", "a"].strict.startswith("0.990")
 
 
 @pytest.mark.parametrize("name", FORMATS)
