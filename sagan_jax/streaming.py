@@ -120,6 +120,8 @@ def stream_epoch(
     waited = 0.0
     totals = None
     own = plan._replace(order=jnp.broadcast_to(jnp.arange(size), (steps, size)))  # a batch is all the images there are
+    if progress:
+        progress(epoch, 0, steps, {})
     for i in range(steps):
         asked = time.monotonic()
         batch = next(batches)
@@ -132,7 +134,7 @@ def stream_epoch(
         state, totals = run_steps(detector, state, totals, batch, own, i, i + 1, config)
         if progress and time.monotonic() - shown > 1:
             shown = time.monotonic()
-            progress(epoch, i, steps, mean_metrics(totals, i + 1))
+            progress(epoch, i + 1, steps, mean_metrics(totals, i + 1))
     assert totals is not None  # an epoch has at least one step
     check_finite(totals, epoch, steps)
     metrics = mean_metrics(totals, steps)

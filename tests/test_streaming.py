@@ -30,7 +30,10 @@ def start(shape=(8, 8, 3)):
 
 
 def test_whole_photographs_give_the_same_bits_streamed_as_from_memory(photographs):
-    streamed = list(fit_stream(MEAN, start(), Stream(photographs, None), CONFIG))
+    calls = []
+    progress = lambda *call: calls.append(call[:3])  # noqa: E731
+    streamed = list(fit_stream(MEAN, start(), Stream(photographs, None), CONFIG, progress=progress))
+    assert [call for call in calls if call[1] in (0, 2)] == [(e, done, 2) for e in range(3) for done in (0, 2)]
     in_memory = list(fit(MEAN, start(), photographs[:], CONFIG))
     assert [epoch for epoch, _, _ in streamed] == [1, 2, 3]
     for (_, left, metrics), (_, right, expected) in zip(streamed[-1:], in_memory[-1:], strict=True):
