@@ -11,13 +11,13 @@ import pytest
 PROGRAM = """
 import json
 import flax.linen as nn, jax, numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sagan_jax import operations
 from sagan_jax.adversarial import reconstruction_gan
 from sagan_jax.config import AdversarialConfig, TrainingConfig
 from sagan_jax.layers import CBAM
 from sagan_jax.sagan import Discriminator, DoubleConv
-from sagan_jax.training import fit
+from sagan_jax.training import fit, normalise
 
 class OneLevel(nn.Module):  # every layer of SAGAN's generator, once
     @nn.compact
@@ -33,8 +33,13 @@ def train(devices):
     mesh = Mesh(np.array(jax.devices()[:devices]), ("batch",))
     images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 1), np.uint8)
     *_, (_, state, metrics) = fit(detector, state, images, TrainingConfig(epochs=2, batch_size=8), mesh=mesh)
+    score = jax.jit(lambda state, images: detector.score(state, images).total)
+    batch = jax.device_put(normalise(images), NamedSharding(mesh, PartitionSpec("batch")))
+    fixed = jax.device_put(detector.init(jax.random.key(1), (16, 16, 1)), NamedSharding(mesh, PartitionSpec()))
+    scores = {"same_state": score(fixed, batch), "its_own_state": score(state, batch)}
     statistics = jax.tree.leaves((state.generator.statistics, state.discriminator.statistics))
     return {"metrics": metrics, "statistics": [leaf.tolist() for leaf in statistics],
+            "scores": {name: values.tolist() for name, values in scores.items()},
             "devices": len(state.step.sharding.device_set)}
 
 print(json.dumps({devices: train(devices) for devices in (1, 2, 8)}))
@@ -61,3 +66,12 @@ def test_losses_and_statistics_are_those_of_one_device(results, devices):
         assert many["metrics"][name] == pytest.approx(value, rel=1e-3), name
     for wanted, got in zip(one["statistics"], many["statistics"], strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("state", ["same_state", "its_own_state"])
+def test_strict_scores_are_those_of_one_device_to_1e_5(results, devices, state):
+    one, many = (np.array(results[count]["scores"][state]) for count in (1, devices))
+    assert one.shape == (16,)
+    assert one.std() > 1e-4  # the images do differ
+    assert np.abs(many - one).max() < 1e-5

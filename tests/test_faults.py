@@ -19,7 +19,7 @@ import pytest
 
 from sagan_jax import checkpoint
 from sagan_jax.command import guarded
-from sagan_jax.config import RunConfig, SaganConfig, TrainingConfig
+from sagan_jax.config import GanomalyConfig, RunConfig, SaganConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.methods import METHODS, Method
@@ -74,7 +74,11 @@ def linear(config, steps):
 
 
 METHODS["linear"] = Method(lambda preset: LinearConfig(), linear)
-MODELS = {"linear": LinearConfig(), "sagan": SaganConfig(width=2, latent_size=4)}
+MODELS = {
+    "linear": LinearConfig(),
+    "ganomaly": GanomalyConfig(width=2, latent_size=4),
+    "sagan": SaganConfig(width=2, latent_size=4),
+}
 
 
 def experiment(out, method="linear", epochs=8, model=None, **config):
@@ -93,9 +97,15 @@ def command(*arguments, **settings):
 
 
 def process_main(cache, *arguments):
-    """The whole of a run in a process of its own, which ends with the command's exit code; stderr goes to a file."""
+    """The whole of a run in a process of its own, which ends with the command's exit code; stderr goes to a file.
+
+    Args:
+        cache: The folder of compiled programs; None compiles afresh.
+        arguments: Those of `experiment`, from the run's folder on.
+    """
     descriptor = os.open(f"{arguments[0]}.err", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 2)
+    jax.config.update("jax_enable_compilation_cache", cache is not None)
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     os._exit(command(*arguments))
@@ -110,7 +120,7 @@ def start(tmp_path_factory):
     cache = str(tmp_path_factory.mktemp("cache"))
     started = []
 
-    def start(*arguments):
+    def start(*arguments, cache=cache):
         started.append(context.Process(target=process_main, args=(cache, *arguments)))
         started[-1].start()
         return started[-1]
@@ -204,6 +214,16 @@ def test_a_run_killed_again_and_again_ends_in_the_bits_of_one_left_alone(start, 
     assert log.kills == KILLS
     assert log.while_writing >= KILLS // 4
     assert set(log.fingerprints) == {log.whole}
+
+
+def test_the_same_seed_gives_the_same_bits_in_any_process_whether_programs_are_kept_or_compiled_afresh(start, tmp_path):
+    fingerprints = []
+    for out, settings in ((tmp_path / "kept", {}), (tmp_path / "read", {}), (tmp_path / "afresh", {"cache": None})):
+        process = start(out, "ganomaly", 1, **settings)
+        process.join()
+        assert process.exitcode == 0, out.with_suffix(".err").read_text()
+        fingerprints.append(last_checkpoint(out, "ganomaly", epochs=1)[1])
+    assert len(set(fingerprints)) == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
