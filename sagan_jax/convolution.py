@@ -83,15 +83,16 @@ def grouped_conv(
 
 
 def images_at_once(x: Array, multiplier: int) -> int | None:
-    """The greatest divisor of the batch whose depthwise result fits `CACHED_BYTES`.
+    """The greatest divisor of the batch, half of it at most, whose depthwise result fits `CACHED_BYTES`.
 
-    None stands for all of them: where all fit, and where an exported program leaves the batch free.
+    Half, for XLA fuses what stands in no loop into whatever takes it, and makes it anew for each use. None stands for
+    all of them: where there is one, and where an exported program leaves the batch free.
     """
     batch, height, width, channels = x.shape
-    if export.is_symbolic_dim(batch):
+    if export.is_symbolic_dim(batch) or batch == 1:
         return None
-    fitting = max(1, min(batch, CACHED_BYTES // (4 * height * width * channels * multiplier)))
-    return next(n for n in range(fitting, 0, -1) if batch % n == 0) if fitting < batch else None
+    fitting = max(1, min(batch // 2, CACHED_BYTES // (4 * height * width * channels * multiplier)))
+    return next(n for n in range(fitting, 0, -1) if batch % n == 0)
 
 
 def padded(x: Array) -> Array:
@@ -183,23 +184,20 @@ def shifted_backward(
 
 
 def kernel_gradients(padded_images: Array, gradients: tuple[Array, ...]) -> Array:
-    """The gradients by the depthwise kernels, `[9, k, C]`: row by row, so that all sums stay in registers and cache."""
+    """The gradients by the depthwise kernels, `[9, k, C]`: row by row, so that all of a row is in the cache."""
     batch, height, width, channels = gradients[0].shape
 
     def row(i: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         image, top = i // height, i % height
         zero = jnp.zeros((), i.dtype)
         window = lax.dynamic_slice(padded_images, (image, top, zero, zero), (1, 3, width + 2, channels))[0]
-        products = (
-            window[r, c : c + width] * lax.dynamic_slice(copy, (image, top, zero, zero), (1, 1, width, channels))[0, 0]
-            for r, c in TAPS
-            for copy in gradients
-        )
-        return tuple(total + product for total, product in zip(sums, products, strict=True))  # each [W, C]
+        rows = [lax.dynamic_slice(copy, (image, top, zero, zero), (1, 1, width, channels))[0, 0] for copy in gradients]
+        products = ((window[r, c : c + width] * row).sum(axis=0) for r, c in TAPS for row in rows)  # each [C]
+        return tuple(total + product for total, product in zip(sums, products, strict=True))
 
-    zeros = tuple(jnp.zeros((width, channels), gradients[0].dtype) for _ in TAPS for _ in gradients)
-    sums = jnp.stack(lax.fori_loop(0, batch * height, row, zeros)).sum(axis=1)
-    return sums.reshape(len(TAPS), len(gradients), channels)
+    zeros = tuple(jnp.zeros(channels, gradients[0].dtype) for _ in TAPS for _ in gradients)
+    sums = lax.fori_loop(0, batch * height, row, zeros)
+    return jnp.stack(sums).reshape(len(TAPS), len(gradients), channels)
 
 
 def strided_conv(

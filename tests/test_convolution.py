@@ -110,7 +110,8 @@ def test_images_at_once_divide_the_batch_and_fit_the_cache(monkeypatch):
     x = jnp.zeros((12, 2, 2, 3))
     assert convolution.images_at_once(x, multiplier=2) == 4
     assert convolution.images_at_once(x[:7], multiplier=2) == 1
-    assert convolution.images_at_once(x[:3], multiplier=2) is None  # all of them
+    assert convolution.images_at_once(x[:6], multiplier=2) == 3  # half
+    assert convolution.images_at_once(x[:1], multiplier=2) is None  # all of them
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
