@@ -4,12 +4,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sagan_jax.cli import named_in
 from sagan_jax.command import guarded
-from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig
+from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig, require
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -80,6 +81,9 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
         flag("size", int, "Side in pixels the images are resized to: 32, 64, 128 or 256.", default=32),
         flag("train_images", int | None, "Train on so many images, evenly spread; by default all.", default=None),
         flag("test_images", int | None, "Judge by so many test images, evenly spread; by default all.", default=None),
+        flag(
+            "seeds", int, "Run each class so often, with --seed and the seeds after it, one after the other.", default=1
+        ),
         *experiment.flags,
         ("model", type(model), field(default=with_defaults(model))),
         ("training", TrainingConfig, field(default=with_defaults(training))),
@@ -101,23 +105,25 @@ def run_name(dataset: str, abnormal: str, options: Any) -> str:
 
 
 def run_classes(experiment: LeaveOneOut, options: Any) -> None:
-    """Runs one class, or all of them one after the other, and prints the results."""
+    """Runs one class or all, with one seed or several, one after the other, and prints the results."""
     from sagan_jax import evaluation
     from sagan_jax.data.split import leave_one_out, thinned
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, run
 
+    require(options.seeds >= 1, "seeds", options.seeds, "at least 1")
     dataset = experiment.load(options)
-    everything = options.abnormal == "all"
+    classes = dataset.class_names if options.abnormal == "all" else (options.abnormal,)
     results = []
-    for abnormal in dataset.class_names if everything else (options.abnormal,):
-        name = run_name(dataset.name, abnormal, options)
-        folder = Path("runs") / name
-        if options.run.out:
-            folder = options.run.out / name if everything else options.run.out
+    for abnormal, i in product(classes, range(options.seeds)):
+        training = replace(options.training, seed=options.training.seed + i)
+        name = run_name(dataset.name, abnormal, options) + (f"-seed{training.seed}" if options.seeds > 1 else "")
+        folder = (options.run.out or Path("runs")) / name
+        if options.run.out and len(classes) == options.seeds == 1:
+            folder = options.run.out
         split = thinned(leave_one_out(dataset, abnormal), options.train_images, options.test_images)
-        result = run(Experiment(split, options.method, options.model, options.training, options.run, folder), command())
+        result = run(Experiment(split, options.method, options.model, training, options.run, folder), command())
         print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
         results.append(result)
-    if everything:
+    if len(results) > 1:
         print(evaluation.sweep(results))

@@ -247,15 +247,22 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def sweep(results: Sequence[Mapping[str, Any]]) -> str:
-    """A table of several runs' AUROCs, a line a class, and their mean."""
+    """A table of several runs' AUROCs, a line a run, and their mean; over one class's seeds their deviation too."""
     columns = {"strict": [result["strict"]["auroc"]["value"] for result in results]}
     if all("reference" in result for result in results):
         key = "batch_statistics_in_order_best_test_epoch"
         columns["reference (leaks labels)"] = [result["reference"][key] for result in results]
-    names = [*(result["abnormal"] for result in results), "mean"]
-    values = [[*column, float(np.mean(column))] for column in columns.values()]
-    lines = [f"{'abnormal':<12}" + "".join(f"  {title}" for title in columns)]
+    names, values = [result["abnormal"] for result in results], [[*column] for column in columns.values()]
+    if len({*names}) < len(names):  # several seeds
+        if len({*names}) == 1:
+            values = [[*column, float(np.std(column, ddof=1))] for column in values]
+        names = [f"{name}, seed {result['training']['seed']}" for name, result in zip(names, results, strict=True)]
+        names += ["deviation"] * (len(values[0]) - len(names))
+    names.append("mean")
+    values = [[*cells, float(np.mean(column))] for cells, column in zip(values, columns.values(), strict=True)]
+    width = max(12, *map(len, names))
+    lines = [f"{'abnormal':<{width}}" + "".join(f"  {title}" for title in columns)]
     for i, name in enumerate(names):
         cells = (f"  {column[i]:{len(title)}.3f}" for title, column in zip(columns, values, strict=True))
-        lines.append(f"{name:<12}" + "".join(cells))
+        lines.append(f"{name:<{width}}" + "".join(cells))
     return "\n".join(lines)

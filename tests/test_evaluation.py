@@ -38,3 +38,17 @@ def test_a_sweep_lists_each_class_and_the_mean():
     for result in results:
         result["reference"] = {"batch_statistics_in_order_best_test_epoch": 1.0}
     assert sweep(results).splitlines()[-1].split() == ["mean", "0.625", "1.000"]
+
+
+def test_a_sweep_over_seeds_tells_their_standard_deviation():
+    results = [
+        {"abnormal": "cat", "training": {"seed": seed}, "strict": {"auroc": {"value": value}}}
+        for seed, value in ((4, 0.5), (5, 0.7))
+    ]
+    lines = [line.split() for line in sweep(results).splitlines()[1:]]
+    assert lines == [
+        ["cat,", "seed", "4", "0.500"],
+        ["cat,", "seed", "5", "0.700"],
+        ["deviation", "0.141"],
+        ["mean", "0.600"],
+    ]

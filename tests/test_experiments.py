@@ -81,3 +81,18 @@ def test_help_imports_nothing_heavy(name):
     )
     result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert "--abnormal" in result.stdout
+
+
+def test_several_seeds_run_one_after_the_other_each_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    ran = []
+
+    def run(experiment, argv):
+        ran.append((experiment.split.abnormal, experiment.training.seed, experiment.out.name))
+        value = {"value": 0.5, "low": 0.4, "high": 0.6}
+        return {"abnormal": "3", "training": {"seed": experiment.training.seed}, "strict": {"auroc": value}}
+
+    monkeypatch.setattr("sagan_jax.run.run", run)
+    monkeypatch.setattr("sagan_jax.evaluation.summary", str)
+    assert main(experiment("digits"), ["--abnormal=3", "--seed=7", "--seeds=2", f"--out={tmp_path}"]) == 0
+    assert ran == [("3", 7, "digits-3-paper-seed7"), ("3", 8, "digits-3-paper-seed8")]
+    assert main(experiment("digits"), ["--abnormal=3", "--seeds=0"]) == 2
