@@ -77,8 +77,9 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
             updates, optimiser = search.update(gradient, optimiser)
             return (latents + jnp.asarray(updates), optimiser), None
 
-        start = jax.random.normal(jax.random.key(START), (config.latent_size,))
-        latents = jnp.broadcast_to(start, (len(images), config.latent_size))
+        with jax.ensure_compile_time_eval():  # a constant: exported programs need no random numbers
+            start = jax.random.normal(jax.random.key(START), (config.latent_size,))
+        latents = jnp.broadcast_to(start, (images.shape[0], config.latent_size))
         (latents, _), _ = jax.lax.scan(step, (latents, search.init(latents)), length=config.search_steps)
         return compare(latents)
 

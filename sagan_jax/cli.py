@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args
+from typing import Annotated, Any, Literal, Union, get_args
 
 from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, Device, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
@@ -131,7 +131,28 @@ class Report:
         print(write_report(self.folder))
 
 
-COMMANDS: dict[str, type] = {"train": Train, "score": Score, "info": Info, "report": Report}
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a trained model as one file that scores images without this package, its metadata inside."""
+
+    run: Path
+    """The run's folder; the epoch is the one it was judged by."""
+    format: Literal["stablehlo", "onnx", "safetensors"] = "stablehlo"
+    """StableHLO for JAX alone, on a CPU or an NVIDIA GPU; ONNX; or the weights alone, as safetensors."""
+    out: Path | None = None
+    """The file, which must not exist yet; by default scorer.FORMAT in the run's folder."""
+
+    def __call__(self) -> None:
+        """Writes it and prints where it is."""
+        from sagan_jax.export import export
+        from sagan_jax.model import load_judged
+
+        out = self.out or self.run / f"scorer.{self.format}"
+        export(load_judged(self.run)[0], self.format, out)
+        print(out)
+
+
+COMMANDS: dict[str, type] = {"train": Train, "score": Score, "info": Info, "report": Report, "export": Export}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

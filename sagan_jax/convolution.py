@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, export, lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
@@ -204,7 +205,8 @@ def strided_conv(
     x: Images, kernel: Float[Array, "4 4 channel out"]
 ) -> Float[Array, "batch half_height half_width out"]:
     """4x4 convolution, stride 2, padding 1, no bias: DCGAN's."""
-    return by_platform(x, kernel, cpu=strided_conv_as_product, default=strided_conv_plain)
+    plain = with_adjoint(strided_conv_plain, transposed_conv_plain)
+    return by_platform(x, kernel, cpu=strided_conv_as_product, default=plain)
 
 
 def strided_conv_plain(x: Array, kernel: Array) -> Array:
@@ -231,7 +233,8 @@ def transposed_conv(
 
     Pixel (i, j) times `kernel[a, b]` is added to pixel (2i - 1 + a, 2j - 1 + b) of the result, as in PyTorch.
     """
-    return by_platform(x, kernel, cpu=transposed_conv_as_product, default=transposed_conv_plain)
+    plain = with_adjoint(transposed_conv_plain, strided_conv_plain)
+    return by_platform(x, kernel, cpu=transposed_conv_as_product, default=plain)
 
 
 def transposed_conv_plain(x: Array, kernel: Array) -> Array:
@@ -244,6 +247,27 @@ def transposed_conv_plain(x: Array, kernel: Array) -> Array:
         lhs_dilation=(2, 2),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def with_adjoint(form: Callable[..., Array], adjoint: Callable[..., Array]) -> Callable[..., Array]:
+    """A convolution whose gradient by the image is another one, by name: what JAX makes of it, ONNX has no word for."""
+
+    @jax.custom_vjp
+    def plain(x: Array, kernel: Array) -> Array:
+        return form(x, kernel)
+
+    def forward(x: Any, kernel: Any) -> tuple[Array, tuple[Array | None, Array]]:
+        return form(x.value, kernel.value), (x.value if kernel.perturbed else None, kernel.value)
+
+    def backward(kept: tuple[Array | None, Array], gradient: Any) -> tuple[Array, Array | None]:
+        x, kernel = kept
+        if isinstance(gradient, SymbolicZero):
+            gradient = jnp.zeros(gradient.shape, kernel.dtype)
+        by_x = adjoint(gradient, kernel.swapaxes(2, 3))
+        return by_x, None if x is None else jax.vjp(lambda kernel: form(x, kernel), kernel)[1](gradient)[0]
+
+    plain.defvjp(forward, backward, symbolic_zeros=True)
+    return plain
 
 
 def transposed_conv_as_product(x: Array, kernel: Array) -> Array:

@@ -57,7 +57,8 @@ class PlainDiscriminator(nn.Module):
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
         x = pyramid(images, train, self.width, self.dtype)  # [B, 4, 4, ...]
         logits = Conv(1, 4, use_bias=False, dtype=self.dtype, name="classifier")(x)  # [B, 1, 1, 1]
-        return logits[:, 0, 0, 0].astype(jnp.float32), x.reshape(len(x), -1).astype(jnp.float32)  # [B], [B, features]
+        feature = x.reshape(x.shape[0], -1)  # [B, features]
+        return logits[:, 0, 0, 0].astype(jnp.float32), feature.astype(jnp.float32)
 
 
 class Encoder(nn.Module):
@@ -100,7 +101,7 @@ class Decoder(nn.Module):
         top = self.width * 2 ** (levels - 1)
         # A transposed 4x4 convolution of a map of one pixel is a matrix product.
         x = nn.Dense(16 * top, use_bias=False, dtype=self.dtype, kernel_init=weight_init, name="project")(latent)
-        x = BatchNorm(slope=0.0, name="norm0")(x.reshape(len(x), 4, 4, top), train)  # [B, 4, 4, top]
+        x = BatchNorm(slope=0.0, name="norm0")(x.reshape(x.shape[0], 4, 4, top), train)  # [B, 4, 4, top]
         for level in range(1, levels):
             x = TransposedConv(top // 2**level, dtype=self.dtype, name=f"conv{level}")(x)
             x = BatchNorm(slope=0.0, name=f"norm{level}")(x, train)  # [B, 4 * 2^level, ...]

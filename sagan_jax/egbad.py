@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         x = nn.leaky_relu(conv(1, 1)(images), SLOPE)  # [B, H, W, width]
         for level in (2, 3):
             x = BatchNorm(SLOPE, name=f"norm{level}")(conv(level, 2)(x), train)  # [B, H / 2^(level - 1), ...]
-        return dense(self.latent_size, self.dtype, "latent")(x.reshape(len(x), -1)).astype(jnp.float32)
+        return dense(self.latent_size, self.dtype, "latent")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
 
 
 class Generator(nn.Module):
@@ -107,7 +107,7 @@ class Discriminator(nn.Module):
         x = StridedConv(2 * self.width, self.dtype, name="conv2")(x)
         x = drop(BatchNorm(SLOPE, name="norm2")(x, train), 2)  # [B, H / 4, W / 4, 2 width]
         z = drop(nn.leaky_relu(dense(16 * self.width, self.dtype, "latent")(latent), SLOPE), 3)
-        joint = jnp.concatenate([x.reshape(len(x), -1), z], axis=-1)
+        joint = jnp.concatenate([x.reshape(x.shape[0], -1), z], axis=-1)
         feature = drop(nn.leaky_relu(dense(32 * self.width, self.dtype, "joint")(joint), SLOPE), 4)
         logits = dense(1, self.dtype, "classifier")(feature)  # [B, 1]
         return logits[:, 0].astype(jnp.float32), feature.astype(jnp.float32)

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from sagan_jax import checkpoint, run_folder
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, printable
 from sagan_jax.maps import mapped
 from sagan_jax.methods import METHODS
-from sagan_jax.scoring import Calibration
+from sagan_jax.scoring import QUANTILES, Calibration
 from sagan_jax.training import steps_per_epoch
 
 
@@ -88,8 +89,29 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
     Raises:
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
-    config = read_config(folder)
-    with run_folder.taken_at_its_word(folder):
+    model = untrained_model(read_config(folder), where=folder)
+    identity = {name: value for name, value in model.config.items() if name not in ("format", "run")}
+    identity |= {"model": asdict(model.settings), "training": asdict(TrainingConfig(**model.config["training"]))}
+    with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
+        kept = checkpoint.restore(checkpoints, model.state, which)
+    return model._replace(state=kept.state, calibration=kept.calibration, epoch=kept.epoch)
+
+
+def untrained_model(config: Mapping[str, Any], where: Path) -> Model:
+    """The model that a run's configuration describes, before its first epoch.
+
+    Args:
+        config: What `config.json` has.
+        where: The folder or file it comes from, for messages.
+
+    Returns:
+        The model; its state has shapes and dtypes alone, its calibration is void.
+
+    Raises:
+        UserError: If the configuration is damaged or of a newer version.
+    """
+    check_format(config, where)
+    with run_folder.taken_at_its_word(where):
         image_shape = tuple(config["image_shape"])
         settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
         training = TrainingConfig(**config["training"])
@@ -99,22 +121,8 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
         )
         detector = mapped(detector, config["run"].get("map", "residual"))
         rate = float(config["run"]["false_positive_rate"])
-    identity = {name: value for name, value in config.items() if name not in ("format", "run")}
-    identity |= {"model": asdict(settings), "training": asdict(training)}
-    with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
-        kept = checkpoint.restore(checkpoints, abstract_state(detector, image_shape), which)
-    return Model(
-        config["method"],
-        settings,
-        image_shape,
-        detector,
-        kept.state,
-        kept.calibration,
-        kept.epoch,
-        rate,
-        config,
-        patches,
-    )
+    state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
+    return Model(config["method"], settings, image_shape, detector, state, void, 0, rate, config, patches)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -126,13 +134,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = run_folder.read_json(folder / "config.json")
     if config is None or not (folder / "checkpoints").is_dir():
         raise UserError(f"{folder} holds no run; a run's folder has config.json and checkpoints/")
+    check_format(config, folder / "config.json")
+    return config
+
+
+def check_format(config: Mapping[str, Any], where: Path) -> None:
+    """Raises UserError for a configuration that a newer version wrote."""
     written = config.get("format", 0)  # runs had none at first
     if not isinstance(written, int) or written > checkpoint.FORMAT:
         raise UserError(
-            f"{folder / 'config.json'} is of format {written}, which a newer version of sagan-jax wrote; this one "
+            f"{printable(where)} is of format {written}, which a newer version of sagan-jax wrote; this one "
             f"reads format {checkpoint.FORMAT} and before"
         )
-    return config
 
 
 def load_judged(folder: Path) -> tuple[Model, dict[str, Any]]:

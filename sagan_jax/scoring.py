@@ -8,7 +8,7 @@ the labels leak into the scores. It is here to measure that leak, never to repor
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,6 +24,7 @@ from sagan_jax.training import normalise
 Field = Literal["total", "reconstruction", "latent", "map", "reconstructed"]
 PER_IMAGE: tuple[Field, ...] = ("total", "reconstruction", "latent")
 QUANTILES = 1001
+ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
 
 
 @partial(jax.jit, static_argnames=("detector", "statistics", "fields"))
@@ -211,8 +212,12 @@ def threshold(calibration: Calibration, false_positive_rate: float) -> float:
     return float(np.interp(1.0 - false_positive_rate, levels, calibration.quantiles))
 
 
-def calibrated(calibration: Calibration, scores: Float[np.ndarray, " count"]) -> Float[np.ndarray, " count"]:
-    """Scores as shares in [0, 1]: the part of normal images that score lower (empirical CDF against normal)."""
-    below = np.searchsorted(calibration.quantiles, scores, side="left")
-    above = np.searchsorted(calibration.quantiles, scores, side="right")
-    return ((below + above) / (2 * len(calibration.quantiles))).astype(np.float32)
+def calibrated(calibration: Calibration, scores: ArrayLike) -> ArrayLike:
+    """Scores `[N]` as shares in [0, 1]: the part of normal images that score lower (empirical CDF against normal).
+
+    Ties count by half. Written with what NumPy and JAX share, so that an exported scorer does the same.
+    """
+    quantiles: Any = calibration.quantiles[None, :]
+    below = (quantiles < scores[:, None]).mean(axis=1, dtype=np.float32)
+    up_to = (quantiles <= scores[:, None]).mean(axis=1, dtype=np.float32)
+    return (below + up_to) / 2
