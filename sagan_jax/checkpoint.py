@@ -214,9 +214,10 @@ def said_once(action: Callable[[], Result], to_user: Callable[[str], UserError])
     try:
         try:
             result = action()
-            log.disabled = False  # after a failure its threads may go on complaining for a while
+            log.disabled = False  # but not after a failure: its threads may go on complaining for a while
             return result
         except UserError:
+            log.disabled = False
             raise
         except Exception as error:
             why = one_line(str(error).partition(" [tensorstore_spec=")[0]) or type(error).__name__
