@@ -234,12 +234,33 @@ class RunConfig:
     streaming: Streaming = "auto"
     """Decode training photographs anew each epoch while the step runs: only if, decoded, they would take more than a
     quarter of the memory, or always, or never. Images that are in memory anyway, as from TFDS, stay there."""
+    devices: int | None = None
+    """Split each batch over so many devices; by default one, or in a run over several hosts all there are. With
+    --device=cpu the devices are threads of this machine."""
+    coordinator: str | None = None
+    """For a run over several hosts, started on each: host:port of the first, or auto, which asks the cluster (Slurm,
+    Kubernetes, Open MPI, Cloud TPU) for it, for --processes and for --process. All must see the run's folder."""
+    processes: int | None = None
+    """How many hosts there are."""
+    process: int | None = None
+    """Which of them this is, from 0."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
         rate = self.false_positive_rate
         require(0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
         require(self.keep >= 1, "keep", self.keep, "at least 1")
+        require(self.devices is None or self.devices >= 1, "devices", self.devices, "at least 1")
+        if self.coordinator is None:
+            for name in ("processes", "process"):
+                require(getattr(self, name) is None, name, getattr(self, name), "left out without --coordinator")
+        elif self.coordinator != "auto":
+            require(":" in self.coordinator, "coordinator", self.coordinator, "host:port, or auto")
+            require((self.processes or 0) >= 1, "processes", self.processes, "at least 1")
+            require(self.process is not None, "process", self.process, "given on every host")
+            require(
+                0 <= (self.process or 0) < (self.processes or 0), "process", self.process, "from 0 to processes - 1"
+            )
 
 
 RELEASED: dict[str, Any] = {

@@ -1,11 +1,16 @@
-"""Starting JAX: the device asked for, and compiled programs kept between runs."""
+"""Starting JAX: the devices and hosts asked for, and compiled programs kept between runs."""
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sagan_jax.config import Device, Streaming
-from sagan_jax.errors import UserError
+from sagan_jax.config import Device, RunConfig, Streaming
+from sagan_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh, Sharding
 
 
 def cache_folder() -> Path:
@@ -32,9 +37,9 @@ def start(device: Device = "auto") -> str:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:
         if device == "auto":
-            found = jax.devices()[0]
+            found = jax.local_devices()[0]
         else:
-            found = jax.devices(device)[0]
+            found = jax.local_devices(backend=device)[0]
             jax.config.update("jax_default_device", found)
     except RuntimeError as error:
         raise UserError(
@@ -56,3 +61,95 @@ def image_memory(streaming: Streaming) -> float:
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     device = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
     return min(host, device) / 4
+
+
+def start_run(config: RunConfig) -> str:
+    """`start` for a run: joins the other hosts, and on a CPU makes the devices, which is possible before it only.
+
+    Args:
+        config: Devices and hosts.
+
+    Returns:
+        The devices in words, such as "2 x NVIDIA H100 80GB HBM3".
+
+    Raises:
+        UserError: If the other hosts cannot be reached, or JAX has no such devices here.
+    """
+    import jax
+
+    if config.coordinator is not None and not jax.distributed.is_initialized():
+        address = None if config.coordinator == "auto" else config.coordinator
+        try:
+            jax.distributed.initialize(address, config.processes, config.process)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"the hosts of this run cannot be joined: {one_line(str(error))}") from error
+    if config.device == "cpu" and (config.devices or 1) > 1:
+        jax.config.update("jax_platforms", "cpu")
+        with suppress(RuntimeError):  # there are devices already, as many as there will be
+            jax.config.update("jax_num_cpu_devices", (config.devices or 1) // (config.processes or 1))
+    device = start(config.device)
+    devices = mesh(config)
+    return device if devices is None else f"{devices.size} x {device}"
+
+
+def mesh(config: RunConfig) -> "Mesh | None":
+    """The devices that each batch is split over, along one axis; None for a single one.
+
+    Raises:
+        UserError: If there are not as many.
+    """
+    import jax
+    import numpy as np
+    from jax.sharding import Mesh
+
+    there = jax.devices() if config.device == "auto" else jax.devices(config.device)
+    count = config.devices or (len(there) if jax.process_count() > 1 else 1)
+    if count > len(there):
+        raise UserError(f"devices is {count}; there are {len(there)} {there[0].platform} devices")
+    if jax.process_count() > 1 and count != len(there):
+        raise UserError(f"devices is {count}; a run over several hosts uses all {len(there)} of theirs")
+    return Mesh(np.array(there[:count]), ("batch",)) if count > 1 else None
+
+
+def is_first_host() -> bool:
+    """Whether this process is the one that writes; in a run on one host it is."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def wait_for_all_hosts() -> None:
+    """Returns once every host has come this far."""
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices("sagan_jax")
+
+
+def same_on_all_hosts(number: int) -> int:
+    """The first host's number."""
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(number))
+
+
+def put(tree: Any, sharding: "Sharding") -> Any:
+    """`jax.device_put`; over several hosts, of a tree that is the same on each, to be whole on every device."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    def put_one(leaf: Any) -> Any:
+        if getattr(leaf, "sharding", None) == sharding:
+            return leaf
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put_one(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return jax.device_put(np.asarray(leaf), sharding)  # only from the host's memory to other hosts' devices
+
+    return jax.device_put(tree, sharding) if jax.process_count() == 1 else jax.tree.map(put_one, tree)
+
+
+def local(tree: Any) -> Any:
+    """A tree of arrays, each whole on every device, as arrays of this host's first device."""
+    import jax
+
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)

@@ -1,7 +1,9 @@
 """One run, from a split to its folder: trained, checkpointed, scored, reported."""
 
+import json
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,17 +79,19 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
             is of another configuration, the images do not suit the method, or the training diverged. Nothing on disk
             is lost by any of them.
     """
-    with run_folder.locked(experiment.out):
-        return run_locked(experiment, argv)
+    where = device.start_run(experiment.config)
+    with run_folder.locked(experiment.out) if device.is_first_host() else nullcontext():
+        run_locked(experiment, where, argv)
+        device.wait_for_all_hosts()
+    return json.loads((experiment.out / "result.json").read_text())
 
 
-def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
-    """The run, once its folder is this process's alone."""
+def run_locked(experiment: Experiment, where: str, argv: Sequence[str]) -> None:
+    """The run, once its folder is this process's alone, or on another host its share of the training."""
     from sagan_jax.report.page import write_report
 
     split, training, out = experiment.split, experiment.training, experiment.out
-    where = device.start(experiment.config.device)
-    if not experiment.config.resume and any(out.iterdir()):
+    if device.is_first_host() and not experiment.config.resume and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
     kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
     images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
@@ -98,6 +102,8 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
 
     normal = take(split.train, held_out)
     trained = train(experiment, detector, images, normal)
+    if not device.is_first_host():
+        return
     state = trained.judged.state
     scores, pixels = evaluation.score_test(detector, state, split, normal)
     counts = {"train": len(kept), "held_out": len(held_out)}
@@ -115,7 +121,6 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
     run_folder.write_json(out / "result.json", result)
     draw(experiment, detector, trained, scores["total"])
     write_report(out)
-    return result
 
 
 def identity(experiment: Experiment) -> dict[str, Any]:
@@ -151,15 +156,20 @@ def train(
         progress_bar(training.epochs, training.batch_size) as progress,
     ):
         last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
-        run_folder.write_json(out / "config.json", {"format": FORMAT} | identity(experiment) | {"run": asdict(config)})
+        if device.is_first_host():
+            said = {"format": FORMAT} | identity(experiment) | {"run": asdict(config)}
+            run_folder.write_json(out / "config.json", said)
         done = last.epoch if last else 0
         start = last.state if last else detector.init(key, shape)
         history = [row for row in run_folder.read_metrics(out / "metrics.jsonl") if row["epoch"] <= done]
         started = time.monotonic()
-        if isinstance(images, Stream):
+        mesh = device.mesh(config)
+        if not isinstance(images, Stream):
+            epochs = fit(detector, start, images, training, first_epoch=done, progress=progress, mesh=mesh)
+        elif mesh is None:
             epochs = fit_stream(detector, start, images, training, first_epoch=done, progress=progress)
         else:
-            epochs = fit(detector, start, images, training, first_epoch=done, progress=progress)
+            raise UserError("images that are streamed train on one device; leave out --devices and --coordinator")
         for epoch, state, metrics in epochs:
             seconds = time.monotonic() - started
             scores = score_images(detector, state, held_out, patches=split.patches)
@@ -169,11 +179,13 @@ def train(
                 row[evaluation.REFERENCE_AUROC] = leaking
             row |= {"seconds": round(seconds, 2), "images_per_second": round(len(images) / seconds, 2)}
             history.append(row)
-            run_folder.write_metrics(out / "metrics.jsonl", history)
+            if device.is_first_host():
+                run_folder.write_metrics(out / "metrics.jsonl", history)
             last = Checkpoint(epoch, state, calibrate(scores["total"]))
             checkpoint.save(checkpoints, last, row[VALIDATION])
             started = time.monotonic()
         assert last is not None  # a run has at least one epoch
+        last = last._replace(state=device.local(last.state))
         judged = last if config.select == "last" else checkpoint.restore(checkpoints, like, "best")
     return Trained(last, judged, history)
 

@@ -17,6 +17,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, UInt8
 
+from sagan_jax import device
 from sagan_jax.config import TrainingConfig
 from sagan_jax.detector import Detector, Metrics, State
 from sagan_jax.errors import UserError
@@ -213,7 +214,7 @@ def train_epoch(
     images = jnp.asarray(images)
     totals = start_totals(detector, state, images, plan, config)
     # A program's outputs are bound to a device. Inputs that are not yet would have the second call compiled again.
-    state, totals, plan = jax.device_put((state, totals, plan), images.sharding)
+    state, totals, plan = device.put((state, totals, plan), images.sharding)
     means: dict[str, Any] = {}
     done, stride = 0, 1 if progress else steps
     if progress:
@@ -228,7 +229,7 @@ def train_epoch(
         if progress:
             progress(epoch, done, steps, means)
             # The first call compiles, so its time says nothing: grow gently towards a second a call.
-            stride = min(max(1, int(taken / (time.monotonic() - started))), 4 * taken)
+            stride = device.same_on_all_hosts(min(max(1, int(taken / (time.monotonic() - started))), 4 * taken))
     return state, means
 
 
@@ -280,7 +281,7 @@ def fit(
         sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         everywhere = NamedSharding(mesh, PartitionSpec())
     # A new state and one read from a checkpoint are placed alike, so that both run the same compiled program.
-    state, images = jax.device_put((state, images), everywhere)
+    state, images = device.put((state, images), everywhere)
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)
     for epoch in range(first_epoch, config.epochs):
         plan = plan_epoch(key, epoch, len(images), config.batch_size)
