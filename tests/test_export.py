@@ -14,7 +14,8 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from sagan_jax import __version__, export, weights
+from sagan_jax import __version__, checkpoint, export, weights
+from sagan_jax.cli import main
 from sagan_jax.config import RunConfig, TrainingConfig
 from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
@@ -249,3 +250,22 @@ def test_what_cannot_be_written_is_refused_and_nothing_lost(model, tmp_path):
             export.export(model, form, path)
     assert there.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
+
+
+@SAGAN
+def test_the_command_exports_a_run_once_and_refuses_what_is_none(model, tmp_path, capsys):
+    identity = {name: value for name, value in model.config.items() if name != "run"}
+    (tmp_path / "config.json").write_text(json.dumps(model.config))
+    with checkpoint.open_checkpoints(tmp_path / "checkpoints", identity) as checkpoints:
+        pass
+    command = ["export", str(tmp_path), "--format=safetensors"]
+    assert main(command) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
+    with checkpoint.open_checkpoints(tmp_path / "checkpoints", identity) as checkpoints:
+        checkpoint.save(checkpoints, checkpoint.Checkpoint(7, model.state, model.calibration), 0.5)
+    assert main(command) == 0
+    path = tmp_path / "scorer.safetensors"
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.read_bytes() == export.FORMATS["safetensors"](model)
+    assert main(command) == 2
+    assert "scorer.safetensors exists" in capsys.readouterr().err
