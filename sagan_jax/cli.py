@@ -93,8 +93,9 @@ class Score:
         with contextlib.ExitStack() as stack:
             write = None if self.out is None else stack.enter_context(verdict_file.written_to(self.out))
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
+            say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
             for verdict in verdicts.judge_files(model, files, limit, draw):
-                bar.write(verdict_file.line(verdict), file=sys.stdout)
+                say(verdict_file.line(verdict), file=sys.stdout)
                 if write is not None:
                     write(verdict)
                 counts[verdict.verdict] += 1

@@ -43,4 +43,4 @@ def commit() -> str | None:
 def command() -> list[str]:
     """The command as it was given, with `python -m module` spelled out."""
     module = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["python", "-m", module.name, *sys.argv[1:]] if module else sys.argv
+    return ["python", "-m", module.name.removesuffix(".__main__"), *sys.argv[1:]] if module else sys.argv

@@ -125,11 +125,12 @@ def stream_epoch(
     for i in range(steps):
         asked = time.monotonic()
         batch = next(batches)
+        arrived = time.monotonic()
         if totals is None:
             totals = start_totals(detector, state, batch, own, config)
             state, totals, own = jax.device_put((state, totals, own), batch.sharding)
         if totals.first_bad_step.is_ready():  # the step before has ended since, or before: all of it counts as waiting
-            waited += time.monotonic() - asked
+            waited += arrived - asked
         check_finite(totals, epoch, steps)
         state, totals = run_steps(detector, state, totals, batch, own, i, i + 1, config)
         if progress and time.monotonic() - shown > 1:
