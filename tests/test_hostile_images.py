@@ -39,7 +39,9 @@ def outcome(path):
         return str(error)
 
 said = {path.name: outcome(path) for path in sorted(pathlib.Path(sys.argv[1]).iterdir())}
-print(json.dumps({"said": said, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+status = pathlib.Path("/proc/self/status").read_text()  # getrusage's peak would be that of whoever started this
+peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+print(json.dumps({"said": said, "peak": peak}))
 """
 
 
@@ -49,6 +51,7 @@ def hostile(tmp_path_factory):
     return folder, make_folder(folder)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's account of a process's memory")
 def test_every_image_of_a_hostile_folder_is_decoded_or_refused_by_name_in_bounded_memory(hostile, capsys):
     folder, bad = hostile
     command = [sys.executable, "-c", PROGRAM, str(folder), str(LIMIT)]
@@ -60,7 +63,7 @@ def test_every_image_of_a_hostile_folder_is_decoded_or_refused_by_name_in_bounde
         assert isinstance(said[name], str), name
         assert name in said[name]
         assert "\n" not in said[name]
-    assert found["peak"] < 500 * 2**20
+    assert found["peak"] < 300 * 2**20
     reasons = {name: said[name].removeprefix(f"{folder}/{name}: ") for name in bad}
     with capsys.disabled():
         print(f"\npeak memory {found['peak'] / 2**20:.0f} MiB")
