@@ -79,18 +79,19 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
             is of another configuration, the images do not suit the method, or the training diverged. Nothing on disk
             is lost by any of them.
     """
-    where = device.start_run(experiment.config)
+    device.start_run(experiment.config)  # which host this is decides who has the folder
     with run_folder.locked(experiment.out) if device.is_first_host() else nullcontext():
-        run_locked(experiment, where, argv)
+        run_locked(experiment, argv)
         device.wait_for_all_hosts()
     return json.loads((experiment.out / "result.json").read_text())
 
 
-def run_locked(experiment: Experiment, where: str, argv: Sequence[str]) -> None:
+def run_locked(experiment: Experiment, argv: Sequence[str]) -> None:
     """The run, once its folder is this process's alone, or on another host its share of the training."""
     from sagan_jax.report.page import write_report
 
     split, training, out = experiment.split, experiment.training, experiment.out
+    where = device.start_run(experiment.config)
     if device.is_first_host() and not experiment.config.resume and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
     kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
