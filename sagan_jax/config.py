@@ -15,6 +15,7 @@ Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
 MapKind = Literal["residual", "latent_gradient"]
+Scoring = Literal["method", "density"]
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 Streaming = Literal["auto", "always", "never"]
 
@@ -163,6 +164,33 @@ class AnoganConfig(GanConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DensityConfig:
+    """The density of normal images that `--scoring=density` scores by."""
+
+    patch: int = 6
+    """Side of the patches that filters are fitted to, in pixels."""
+    patches: int = 45_000
+    """How many patches they are fitted to."""
+    filters: int = 384
+    """How many filters."""
+    kept: int = 6000
+    """How many normal images it is fitted on and keeps."""
+    viewed: int = 6000
+    """How many of them the space is fitted on, by two views of each."""
+    components: int = 384
+    """Principal components of the features that directions are sought in."""
+    directions: int = 32
+    """Dimensions of the space that distances are measured in."""
+    neighbours: int = 10
+    """How many of the nearest normal images an image's distance is averaged over."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no density can have."""
+        for name, value in vars(self).items():
+            require(value >= 1, name, value, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How long and on what a detector is trained. Batch size and epochs are SAGAN's authors' code's."""
 
@@ -176,6 +204,8 @@ class TrainingConfig:
     """Part of the normal training images held out: for the validation loss and for calibration."""
     seed: int = 0
     """Seed of everything random: parameters, the held-out images, the order of the images, flips."""
+    scoring: Scoring = "method"
+    """The method's own score, or the distance from normal training images given how complicated the image is."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""

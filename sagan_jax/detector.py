@@ -7,6 +7,7 @@ know nothing else about a method, so a new one is a new function that returns a 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -46,10 +47,11 @@ class Score(Protocol):
 
 Init = Callable[[Array, tuple[int, ...]], State]
 Update = Callable[[State, Array, Array], tuple[State, Metrics]]
+FitNormal = Callable[[State, Array | np.ndarray, Array], State]
 
 
 class Detector(NamedTuple):
-    """A method of anomaly detection as three pure functions, each fit for `jax.jit`, `vmap` and sharding.
+    """A method of anomaly detection as pure functions, each fit for `jax.jit`, `vmap` and sharding.
 
     Attributes:
         init: `(key, image_shape [H, W, C]) -> state`. Raises `UserError` for a shape the networks cannot take.
@@ -57,8 +59,11 @@ class Detector(NamedTuple):
             float32 `[B, H, W, C]` in [-1, 1]. All randomness comes from `key`.
         score: `(state, images, statistics="running") -> Scores`. With running statistics an image's score
             depends on that image alone. A method that searches at test time does it in here.
+        fit_normal: `(state, images uint8 [N, H, W, C], key) -> state`, statistics of normal training images that the
+            score needs and no step makes; called after an epoch, before anything is scored. None if there are none.
     """
 
     init: Init
     update: Update
     score: Score
+    fit_normal: FitNormal | None = None

@@ -12,6 +12,7 @@ from sagan_jax import checkpoint, run_folder
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
+from sagan_jax.density import scored_by
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError, printable
 from sagan_jax.maps import mapped
@@ -51,12 +52,14 @@ class Model(NamedTuple):
 def make_detector(
     method: str, settings: Any, training: TrainingConfig, train_images: int, kept_patches: int | None = None
 ) -> Detector:
-    """The detector of a run: a learning rate decays over the steps that are left once images are held out.
+    """The detector of a run: the method, scoring as it is to.
+
+    A learning rate decays over the steps that are left once images are held out.
 
     Args:
         method: A name in `methods.METHODS`.
         settings: The method's configuration.
-        training: Epochs, batch size, the part held out.
+        training: Epochs, batch size, the part held out, the scoring.
         train_images: Normal training images, the held-out ones among them.
         kept_patches: How many patches are cut from those that are not held out; None if they are taken whole.
 
@@ -66,9 +69,10 @@ def make_detector(
     Raises:
         UserError: If the images that are not held out do not fill one batch.
     """
-    kept = train_images - held_out_count(train_images, training.validation_fraction)
-    steps = training.epochs * steps_per_epoch(kept_patches or kept, training.batch_size)
-    return METHODS[method].build(settings, steps)
+    kept = kept_patches or train_images - held_out_count(train_images, training.validation_fraction)
+    steps = steps_per_epoch(kept, training.batch_size)
+    detector = METHODS[method].build(settings, training.epochs * steps)
+    return scored_by(training.scoring, detector, steps * training.batch_size)
 
 
 def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:

@@ -28,7 +28,7 @@ from sagan_jax.provenance import provenance
 from sagan_jax.report import thumbnails
 from sagan_jax.report.thumbnails import Views
 from sagan_jax.scoring import Field, calibrate, calibrated, score_images, score_photographs
-from sagan_jax.streaming import Stream, fit_stream, training_images
+from sagan_jax.streaming import Stream, fit_stream, normal_images, training_images
 from sagan_jax.training import fit
 
 
@@ -173,6 +173,8 @@ def train(
             raise UserError("images that are streamed train on one device; leave out --devices and --coordinator")
         for epoch, state, metrics in epochs:
             seconds = time.monotonic() - started
+            if detector.fit_normal:
+                state = detector.fit_normal(state, normal_images(images, training), key)
             scores = score_images(detector, state, held_out, patches=split.patches)
             row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
             if config.protocol == "both":

@@ -74,6 +74,21 @@ def training_images(
     )
 
 
+def normal_images(
+    images: UInt8[np.ndarray, "count height width channel"] | Stream, config: TrainingConfig, most: int = 6000
+) -> UInt8[np.ndarray, "count height width channel"]:
+    """Training images in memory: all of an array, or at random as many of a stream as are asked for."""
+    if not isinstance(images, Stream):
+        return images
+    plan = plan_epoch(jax.random.key(config.seed), 0, len(images), config.batch_size)
+    batches = open_epoch(images, plan, config.seed, 0)
+    try:
+        parts = [np.asarray(next(batches)) for _ in range(min(len(plan.order), -(-most // config.batch_size)))]
+    finally:
+        batches.close()
+    return np.concatenate(parts)
+
+
 def fit_stream(
     detector: Detector,
     state: State,
