@@ -4,7 +4,7 @@ Nothing heavy is imported here, so that a command line made from these answers a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -186,8 +186,11 @@ class DensityConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no density can have."""
-        for name, value in vars(self).items():
-            require(value >= 1, name, value, "at least 1")
+        for name in ("patch", "filters", "viewed", "directions", "neighbours"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.patches >= self.filters, "patches", self.patches, "at least the number of filters")
+        require(self.kept > self.neighbours, "kept", self.kept, "more than the number of neighbours")
+        require(self.components >= self.directions, "components", self.components, "at least the number of directions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +216,10 @@ class TrainingConfig:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4294967295")
+
+    def said(self) -> dict[str, Any]:
+        """As JSON values. A method's own scoring goes without saying, as it does in runs older than that choice."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("scoring", "method")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,10 +67,10 @@ def make_detector(
         The detector.
 
     Raises:
-        UserError: If the images that are not held out do not fill one batch.
+        UserError: If the images that are not held out do not fill one batch, or are too few for the scoring.
     """
-    kept = kept_patches or train_images - held_out_count(train_images, training.validation_fraction)
-    steps = steps_per_epoch(kept, training.batch_size)
+    kept = train_images - held_out_count(train_images, training.validation_fraction)
+    steps = steps_per_epoch(kept_patches or kept, training.batch_size)
     detector = METHODS[method].build(settings, training.epochs * steps)
     return scored_by(training.scoring, detector, steps * training.batch_size)
 
@@ -95,7 +95,7 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
     """
     model = untrained_model(read_config(folder), where=folder)
     identity = {name: value for name, value in model.config.items() if name not in ("format", "run")}
-    identity |= {"model": asdict(model.settings), "training": asdict(TrainingConfig(**model.config["training"]))}
+    identity |= {"model": asdict(model.settings), "training": TrainingConfig(**model.config["training"]).said()}
     with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, model.state, which)
     return model._replace(state=kept.state, calibration=kept.calibration, epoch=kept.epoch)

@@ -140,7 +140,7 @@ def identity(experiment: Experiment) -> dict[str, Any]:
         "train_images": len(split.train),
         "method": experiment.method,
         "model": asdict(experiment.model),
-        "training": asdict(training),
+        "training": training.said(),
     }
 
 
@@ -174,7 +174,8 @@ def train(
         for epoch, state, metrics in epochs:
             seconds = time.monotonic() - started
             if detector.fit_normal:
-                state = detector.fit_normal(state, normal_images(images, training), key)
+                fitted = detector.fit_normal(device.local(state), normal_images(images, training), key)
+                state = device.put(fitted, jax.tree.leaves(state)[0].sharding)
             scores = score_images(detector, state, held_out, patches=split.patches)
             row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
             if config.protocol == "both":

@@ -77,7 +77,7 @@ def training_images(
 def normal_images(
     images: UInt8[np.ndarray, "count height width channel"] | Stream, config: TrainingConfig, most: int = 6000
 ) -> UInt8[np.ndarray, "count height width channel"]:
-    """Training images in memory: all of an array, or at random as many of a stream as are asked for."""
+    """Training images in memory: all of an array; of a stream at random that many, or as many as there are."""
     if not isinstance(images, Stream):
         return images
     plan = plan_epoch(jax.random.key(config.seed), 0, len(images), config.batch_size)

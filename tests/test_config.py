@@ -42,3 +42,9 @@ def test_an_impossible_value_is_named_with_what_is_allowed(settings, values):
     (name,) = values
     with pytest.raises(UserError, match=rf"^{name} is .*; it must be "):
         settings(**values)
+
+
+def test_a_methods_own_scoring_goes_without_saying_so_that_older_runs_are_read():
+    assert "scoring" not in TrainingConfig().said()
+    assert TrainingConfig(scoring="density").said() == TrainingConfig().said() | {"scoring": "density"}
+    assert TrainingConfig(**TrainingConfig().said()) == TrainingConfig()
