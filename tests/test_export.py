@@ -55,7 +55,7 @@ def make_model(method):
         "train_images": 1000,
         "method": method,
         "model": dataclasses.asdict(settings),
-        "training": dataclasses.asdict(TrainingConfig()),
+        "training": TrainingConfig().said(),
         "run": dataclasses.asdict(RunConfig()),
     }
     model = untrained_model(config, Path("config.json"))
