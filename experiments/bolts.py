@@ -3,7 +3,7 @@
     python -m experiments.bolts --size=32 --quick
     python -m experiments.bolts
 
-The first takes about three minutes on 2 cores. The second has the paper's counts, 4,000 normal scenes to train on and
+The first takes about four minutes on 2 cores. The second has the paper's counts, 4,000 normal scenes to train on and
 500 normal and 500 abnormal ones to test on, at 128 pixels: a job for an accelerator. The whole table, a row a method,
 is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts` from a seed: results on them
 are results on synthetic images.
