@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.record import MADE_BY, made_by
 from experiments.tfds import Known, load_known
 from sagan_jax.cli import parse_as
 from sagan_jax.command import guarded
@@ -155,15 +156,13 @@ def better(options: Options) -> None:
 
     from sagan_jax import device, run_folder
     from sagan_jax.data.split import leave_one_out, thinned
-    from sagan_jax.provenance import command, provenance
 
     device.start("auto")
     dataset = load_known(options)
     names = dataset.class_names if options.abnormal == "all" else tuple(options.abnormal.split(","))
     if unknown := set(names) - set(dataset.class_names):
         raise UserError(f"there is no class {', '.join(sorted(unknown))}; there are {', '.join(dataset.class_names)}")
-    made: dict[str, Any] = provenance(command())
-    columns = ("commit", "date", "platform", "command")
+    made = made_by()
     lines: list[tuple[Any, ...]] = []
     if options.out.exists():
         with options.out.open(newline="") as file:
@@ -172,8 +171,8 @@ def better(options: Options) -> None:
         if any(line[1] == abnormal for line in lines):
             continue
         split = thinned(leave_one_out(dataset, abnormal), options.train_images, options.test_images)
-        lines += [(*row, *(made[name] for name in columns)) for row in measure(split, options)]
-        run_folder.write_csv(options.out, (*Row._fields, *columns), lines)
+        lines += [(*row, *made) for row in measure(split, options)]
+        run_folder.write_csv(options.out, (*Row._fields, *MADE_BY), lines)
         print(f"{abnormal} measured", file=sys.stderr, flush=True)
     print(table(lines))
 

@@ -59,11 +59,12 @@ class Bolts:
 
         from sagan_jax import evaluation
         from sagan_jax.data.bolts import load_bolts
+        from sagan_jax.progress import pace
         from sagan_jax.provenance import command
         from sagan_jax.run import Experiment, run
 
         counts = QUICK if self.quick else {}
-        with tqdm(desc="scenes", unit="scene", mininterval=0.5 if sys.stderr.isatty() else 30.0) as bar:
+        with tqdm(desc="scenes", unit="scene", **pace()) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.n)

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.record import MADE_BY, made_by
 from experiments.tfds import Known, load_known
 from sagan_jax.cli import parse_as
 from sagan_jax.command import guarded
@@ -136,18 +137,14 @@ def floor(options: Options) -> None:
     """Measures, prints, and writes the results if asked to."""
     from sagan_jax import run_folder
     from sagan_jax.data.split import leave_one_out
-    from sagan_jax.provenance import command, provenance
 
-    dataset = load_known(options)
-    made: dict[str, Any] = provenance(command())
-    names = ("commit", "date", "platform", "command")
+    dataset, made = load_known(options), made_by()
     rows: list[Row] = []
     for abnormal in dataset.class_names if options.abnormal == "all" else (options.abnormal,):
         rows += measure(leave_one_out(dataset, abnormal))
         print(f"{abnormal} measured", file=sys.stderr, flush=True)
         if options.out:
-            lines = [(*row, *(made[name] for name in names)) for row in rows]
-            run_folder.write_csv(options.out, (*Row._fields, *names), lines)
+            run_folder.write_csv(options.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
     print(table(rows))
 
 

@@ -8,9 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from sagan_jax.cli import named_in
+from sagan_jax.cli import chosen_in
 from sagan_jax.command import guarded
-from sagan_jax.config import SETTINGS, MethodName, Preset, RunConfig, TrainingConfig, require
+from sagan_jax.config import MethodName, Preset, RunConfig, TrainingConfig, require
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -65,10 +65,7 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
     def with_defaults(settings: Any) -> Any:
         return replace(settings, **{k: v for k, v in experiment.defaults.items() if hasattr(settings, k)})
 
-    # These two decide which flags there are and where they start, so they are looked for first.
-    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
-    model = SETTINGS[method].preset(preset)
-    training = TrainingConfig(batch_size=SETTINGS[method].batch_size)
+    method, preset, model, training = chosen_in(argv)
     class_name = Literal[(*experiment.classes, "all")] if experiment.classes else str
     fields = [
         flag("abnormal", class_name, "The class to be found, in no training image. 'all' runs every class in turn."),

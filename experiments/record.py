@@ -12,6 +12,18 @@ from experiments.variants import recognise
 REFERENCE = "batch_statistics_in_order_best_test_epoch"
 
 
+MADE_BY = ("commit", "date", "platform", "command")
+"""The last columns of measurements that no run's folder stands behind."""
+
+
+def made_by() -> tuple[Any, ...]:
+    """What made a measurement of this process: the values of `MADE_BY`."""
+    from sagan_jax.provenance import command, provenance
+
+    made = provenance(command())
+    return tuple(made[name] for name in MADE_BY)
+
+
 class Row(NamedTuple):
     """A result on record. The interval, of the bootstrap over test images, is there for the strict protocol alone."""
 

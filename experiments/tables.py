@@ -108,6 +108,11 @@ def said(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def with_interval(value: float, low: float | None, high: float | None) -> str:
+    """An AUROC and its interval."""
+    return f"{said(value)} [{said(low)}, {said(high)}]"
+
+
 def shortfall(row: Row, table: Table) -> list[str]:
     """In what a run falls short of the protocol, in words; nothing if in nothing."""
     parts = (
@@ -134,8 +139,7 @@ def cell(rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: 
         value, low, high = strict[0].auroc, strict[0].low, strict[0].high
     mean = sum(row.auroc for row in reference) / len(reference) if reference else None
     notes = [*shortfall(strict[0], table), *([f"{len(strict)} seeds"] if len(strict) > 1 else [])]
-    text = f"{said(value)} [{said(low)}, {said(high)}]"
-    return Cell(title, abnormal, paper, text, said(mean), "; ".join(notes)), value
+    return Cell(title, abnormal, paper, with_interval(value, low, high), said(mean), "; ".join(notes)), value
 
 
 def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
@@ -168,7 +172,7 @@ def floor_lines(table: Table) -> list[Cell]:
             row["method"],
             row["abnormal"],
             "–",
-            f"{float(row['auroc']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]",
+            with_interval(*(float(row[name]) for name in ("auroc", "low", "high"))),
             "–",
             "no network",
         )

@@ -199,9 +199,8 @@ def with_method(kind: type, argv: Sequence[str], **training_defaults: Any) -> ty
         argv: The command line.
         training_defaults: Where the command's defaults of training differ from the method's.
     """
-    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
-    model = SETTINGS[method].preset(preset)
-    training = replace(TrainingConfig(batch_size=SETTINGS[method].batch_size), **training_defaults)
+    method, preset, model, training = chosen_in(argv)
+    training = replace(training, **training_defaults)
     fields = [
         ("method", MethodName, field(default=method)),
         ("preset", Preset, field(default=preset)),
@@ -209,6 +208,15 @@ def with_method(kind: type, argv: Sequence[str], **training_defaults: Any) -> ty
         ("training", TrainingConfig, field(default=training)),
     ]
     return make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
+
+
+def chosen_in(argv: Sequence[str]) -> tuple[MethodName, Preset, Any, TrainingConfig]:
+    """The method and preset that a command line names, and where their settings of model and training start.
+
+    These decide which flags there are, so they are looked for before the command line is parsed.
+    """
+    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
+    return method, preset, SETTINGS[method].preset(preset), TrainingConfig(batch_size=SETTINGS[method].batch_size)
 
 
 def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:

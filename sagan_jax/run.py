@@ -31,6 +31,9 @@ from sagan_jax.scoring import Field, calibrate, calibrated, score_images, score_
 from sagan_jax.streaming import Stream, fit_stream, normal_images, training_images
 from sagan_jax.training import fit
 
+SEEN: tuple[Field, ...] = ("reconstructed", "map")
+"""What of whole images there is to look at; asked for together wherever either is, so that one program serves all."""
+
 
 class Experiment(NamedTuple):
     """All that decides a run's outcome, and where it goes.
@@ -230,7 +233,7 @@ def map_limit(
         scored = score_photographs(detector, state, photographs, patches, fields=("map",))
         hottest = [float(scores["map"].max()) for scores in scored]
     else:
-        hottest = score_images(detector, state, normal[:count], fields=("map",))["map"].max(axis=(1, 2))
+        hottest = score_images(detector, state, normal[:count], fields=SEEN)["map"].max(axis=(1, 2))
     return float(np.quantile(hottest, 1 - false_positive_rate))
 
 
@@ -259,14 +262,13 @@ def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: n
 def look(detector: Detector, state: State, split: Split, chosen: np.ndarray, size: int = 256) -> Views:
     """Some of the test images, what the model makes of them, and their masks; photographs are reduced to `size`."""
     images = take(split.test, chosen)
-    fields: tuple[Field, ...] = ("reconstructed", "map")
     masks = None if split.test_masks is None else [split.test_masks[index] for index in chosen]
     if split.patches is None:
-        scores = score_images(detector, state, images, fields=fields)
+        scores = score_images(detector, state, images, fields=SEEN)
         return Views(images[:], scores["reconstructed"], scores["map"], None if masks is None else np.stack(masks))
     rows = []
     for image in images:
-        (scores,) = score_photographs(detector, state, [image], split.patches, fields=fields)
+        (scores,) = score_photographs(detector, state, [image], split.patches, fields=SEEN)
         rows.append([resize(whole, (size, size)) for whole in (image, scores["reconstructed"], scores["map"])])
     shown, reconstructed, maps = (np.stack(column) for column in zip(*rows, strict=True))
     if masks is not None:

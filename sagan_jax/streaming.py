@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import UInt8
 
-from sagan_jax.config import TrainingConfig
+from sagan_jax.config import DensityConfig, TrainingConfig
 from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import Detector, State
@@ -75,7 +75,9 @@ def training_images(
 
 
 def normal_images(
-    images: UInt8[np.ndarray, "count height width channel"] | Stream, config: TrainingConfig, most: int = 6000
+    images: UInt8[np.ndarray, "count height width channel"] | Stream,
+    config: TrainingConfig,
+    most: int = DensityConfig.kept,
 ) -> UInt8[np.ndarray, "count height width channel"]:
     """Training images in memory: all of an array; of a stream at random that many, or as many as there are."""
     if not isinstance(images, Stream):

@@ -76,8 +76,8 @@ def load_safetensors(path: Path) -> Model:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{printable(path)} has no metadata of sagan_jax, or of another version") from error
     model = untrained_model(config, where=path)
-    names, leaves = leaf_names(model.state), jax.tree.leaves(model.state)
-    wanted = {name: leaf for name, leaf in zip(names, leaves, strict=True) if name in read_by_scoring(model)}
+    names, leaves, read = leaf_names(model.state), jax.tree.leaves(model.state), read_by_scoring(model)
+    wanted = {name: leaf for name, leaf in zip(names, leaves, strict=True) if name in read}
     wanted[QUANTILES] = model.calibration.quantiles
     check_tensors(path, tensors, wanted)
     filled = [
