@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sagan_jax.cli import chosen_in
 from sagan_jax.command import guarded
-from sagan_jax.config import MethodName, Preset, RunConfig, TrainingConfig, require
+from sagan_jax.config import MethodName, Preset, RunConfig, Together, TrainingConfig, require
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -78,8 +78,13 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
         flag("size", int, "Side in pixels the images are resized to: 32, 64, 128 or 256.", default=32),
         flag("train_images", int | None, "Train on so many images, evenly spread; by default all.", default=None),
         flag("test_images", int | None, "Judge by so many test images, evenly spread; by default all.", default=None),
+        flag("seeds", int, "Run each class so often, with --seed and the seeds after it.", default=1),
         flag(
-            "seeds", int, "Run each class so often, with --seed and the seeds after it, one after the other.", default=1
+            "together",
+            Together,
+            "How several classes or seeds are trained: side by side in one program (vmap), in turn within each of its "
+            "steps (map), or one after the other (no). auto takes vmap on an accelerator and no on a CPU.",
+            default="auto",
         ),
         *experiment.flags,
         ("model", type(model), field(default=with_defaults(model))),
@@ -102,25 +107,45 @@ def run_name(dataset: str, abnormal: str, options: Any) -> str:
 
 
 def run_classes(experiment: LeaveOneOut, options: Any) -> None:
-    """Runs one class or all, with one seed or several, one after the other, and prints the results."""
+    """Runs one class or all, with one seed or several, and prints the results."""
     from sagan_jax import evaluation
     from sagan_jax.data.split import leave_one_out, thinned
     from sagan_jax.provenance import command
     from sagan_jax.run import Experiment, run
+    from sagan_jax.together import chosen, obstacle, run_together
 
     require(options.seeds >= 1, "seeds", options.seeds, "at least 1")
     dataset = experiment.load(options)
     classes = dataset.class_names if options.abnormal == "all" else (options.abnormal,)
-    results = []
-    for abnormal, i in product(classes, range(options.seeds)):
-        training = replace(options.training, seed=options.training.seed + i)
-        name = run_name(dataset.name, abnormal, options) + (f"-seed{training.seed}" if options.seeds > 1 else "")
+
+    def described(abnormal: str, seed: int) -> Experiment:
+        name = run_name(dataset.name, abnormal, options) + (f"-seed{seed}" if options.seeds > 1 else "")
         folder = (options.run.out or Path("runs")) / name
         if options.run.out and len(classes) == options.seeds == 1:
             folder = options.run.out
         split = thinned(leave_one_out(dataset, abnormal), options.train_images, options.test_images)
-        result = run(Experiment(split, options.method, options.model, training, options.run, folder), command())
+        training = replace(options.training, seed=seed)
+        return Experiment(split, options.method, options.model, training, options.run, folder)
+
+    def show(result: dict[str, Any], folder: Path) -> None:
         print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
-        results.append(result)
+
+    first = options.training.seed
+    wanted = list(product(classes, range(first, first + options.seeds)))
+    how = chosen(options.together, options.run) if len(wanted) > 1 else None
+    experiments = [described(*one) for one in wanted] if how else []
+    if how and options.together == "auto" and (why := obstacle(experiments)):
+        print(f"one after the other: {why}", file=sys.stderr)
+        how = None
+    results: list[dict[str, Any]] = []
+    if how:
+        print(f"{len(wanted)} models as one program ({how})", file=sys.stderr, flush=True)
+        results += run_together(experiments, command(), how)
+        for one, result in zip(experiments, results, strict=True):
+            show(result, one.out)
+    else:
+        for one in (described(*names) for names in wanted):
+            results.append(run(one, command()))
+            show(results[-1], one.out)
     if len(results) > 1:
         print(evaluation.sweep(results))

@@ -18,6 +18,7 @@ MapKind = Literal["residual", "latent_gradient"]
 Scoring = Literal["method", "density"]
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 Streaming = Literal["auto", "always", "never"]
+Together = Literal["auto", "no", "vmap", "map"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from sagan_jax.training import Progress
 
 
@@ -14,7 +16,7 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
 
     Args:
         epochs: Epochs in all.
-        batch_size: Images a step.
+        batch_size: Images a step, of all models if there are many.
 
     Yields:
         What `fit` calls. Where stderr is no terminal, a line every half minute takes the bar's place.
@@ -23,7 +25,7 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
 
     with tqdm(unit="image", unit_scale=True, desc="compiling", **pace()) as bar:
 
-        def report(epoch: int, done: int, steps: int, metrics: dict[str, float]) -> None:
+        def report(epoch: int, done: int, steps: int, metrics: dict[str, Any]) -> None:
             bar.total = epochs * steps * batch_size
             images = (epoch * steps + done) * batch_size
             if not bar.n and not done:  # the start, or where a resumed run goes on
@@ -32,9 +34,8 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
             if metrics:
                 bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
                 losses = {key: metrics[key] for key in ("generator_loss", "discriminator_loss") if key in metrics}
-                bar.set_postfix(
-                    {key.removesuffix("_loss"): f"{value:.3g}" for key, value in losses.items()}, refresh=False
-                )
+                means = {key.removesuffix("_loss"): f"{np.mean(value):.3g}" for key, value in losses.items()}
+                bar.set_postfix(means, refresh=False)  # of many models, the mean
             bar.update(images - bar.n)
 
         yield report

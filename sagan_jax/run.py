@@ -4,63 +4,40 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
-from sagan_jax import checkpoint, device, evaluation, run_folder
-from sagan_jax.checkpoint import FORMAT, VALIDATION, Checkpoint
-from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax import device, evaluation, run_folder
+from sagan_jax.course import (
+    Experiment,
+    Trained,
+    check_folder,
+    choose_judged,
+    detector_of,
+    end_epoch,
+    first_state,
+    held_out_of,
+    identity,
+    open_course,
+)
 from sagan_jax.data.image_file import resize
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
-from sagan_jax.data.split import Split, hold_out, image_shape, take
+from sagan_jax.data.split import Split, take
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
-from sagan_jax.maps import mapped
-from sagan_jax.model import abstract_state, make_detector
 from sagan_jax.pixel_metrics import PixelCounts
 from sagan_jax.progress import progress_bar
 from sagan_jax.provenance import provenance
 from sagan_jax.report import thumbnails
 from sagan_jax.report.thumbnails import Views
-from sagan_jax.scoring import Field, calibrate, calibrated, score_images, score_photographs
+from sagan_jax.scoring import Field, calibrated, score_images, score_photographs
 from sagan_jax.streaming import Stream, fit_stream, normal_images, training_images
 from sagan_jax.training import fit
 
 SEEN: tuple[Field, ...] = ("reconstructed", "map")
 """What of whole images there is to look at; asked for together wherever either is, so that one program serves all."""
-
-
-class Experiment(NamedTuple):
-    """All that decides a run's outcome, and where it goes.
-
-    Attributes:
-        split: Normal images to train on, the test set.
-        method: A name in `methods.METHODS`.
-        model: The method's configuration.
-        training: How long and on what it is trained.
-        config: How it is judged and what it runs on.
-        out: The run's folder.
-    """
-
-    split: Split
-    method: str
-    model: Any
-    training: TrainingConfig
-    config: RunConfig
-    out: Path
-
-
-class Trained(NamedTuple):
-    """What training leaves: the last checkpoint, the one that is judged (often the same), each epoch's metrics."""
-
-    last: Checkpoint
-    judged: Checkpoint
-    history: list[dict[str, Any]]
 
 
 def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
@@ -91,23 +68,24 @@ def run(experiment: Experiment, argv: Sequence[str]) -> dict[str, Any]:
 
 def run_locked(experiment: Experiment, argv: Sequence[str]) -> None:
     """The run, once its folder is this process's alone, or on another host its share of the training."""
+    where = device.start_run(experiment.config)
+    check_folder(experiment)
+    kept, held_out = held_out_of(experiment)
+    split = experiment.split
+    images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
+    detector = detector_of(experiment)
+    trained = train(experiment, detector, images, take(split.train, held_out))
+    if device.is_first_host():
+        conclude(experiment, detector, trained, where, argv)
+
+
+def conclude(experiment: Experiment, detector: Detector, trained: Trained, where: str, argv: Sequence[str]) -> None:
+    """Scores the test images and writes what there is to say of the run into its folder."""
     from sagan_jax.report.page import write_report
 
-    split, training, out = experiment.split, experiment.training, experiment.out
-    where = device.start_run(experiment.config)
-    if device.is_first_host() and not experiment.config.resume and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; name another folder with --out, or go on with this one with --resume")
-    kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
-    images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
-    detector = make_detector(
-        experiment.method, experiment.model, training, len(split.train), identity(experiment).get("kept_patches")
-    )
-    detector = mapped(detector, experiment.config.map)
-
+    split, out = experiment.split, experiment.out
+    kept, held_out = held_out_of(experiment)
     normal = take(split.train, held_out)
-    trained = train(experiment, detector, images, normal)
-    if not device.is_first_host():
-        return
     state = trained.judged.state
     scores, pixels = evaluation.score_test(detector, state, split, normal)
     counts = {"train": len(kept), "held_out": len(held_out)}
@@ -127,47 +105,22 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> None:
     write_report(out)
 
 
-def identity(experiment: Experiment) -> dict[str, Any]:
-    """What a checkpoint must agree on to be gone on with, as JSON values."""
-    split, training = experiment.split, experiment.training
-    cut = {}
-    if split.patches is not None:
-        assert isinstance(split.train, Photographs)
-        kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
-        count = split.train.take(kept).count_patches(split.patches)
-        cut = {"patches": split.patches._asdict(), "kept_patches": count}
-    return cut | {
-        "dataset": split.name,
-        "abnormal": split.abnormal,
-        "image_shape": list(image_shape(split)),
-        "train_images": len(split.train),
-        "method": experiment.method,
-        "model": asdict(experiment.model),
-        "training": training.said(),
-    }
-
-
 def train(
     experiment: Experiment, detector: Detector, images: np.ndarray | Stream, held_out: np.ndarray | Photographs
 ) -> Trained:
-    """The epochs still to do; each ends with a line of metrics and a checkpoint, calibrated on held-out images."""
-    split, training, config, out = experiment.split, experiment.training, experiment.config, experiment.out
-    key, shape = jax.random.key(training.seed), image_shape(split)
-    like = abstract_state(detector, shape)  # refuses shapes that do not suit
+    """The epochs still to do, each ended by `end_epoch`."""
+    training = experiment.training
+
+    def normal() -> np.ndarray:
+        return normal_images(images, training)
 
     with (
-        checkpoint.open_checkpoints(out / "checkpoints", identity(experiment), config.keep) as checkpoints,
+        open_course(experiment, detector, held_out, normal, len(images)) as (course, last),
         progress_bar(training.epochs, training.batch_size) as progress,
     ):
-        last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
-        if device.is_first_host():
-            said = {"format": FORMAT} | identity(experiment) | {"run": asdict(config)}
-            run_folder.write_json(out / "config.json", said)
-        done = last.epoch if last else 0
-        start = last.state if last else detector.init(key, shape)
-        history = [row for row in run_folder.read_metrics(out / "metrics.jsonl") if row["epoch"] <= done]
+        start, done = (last.state, last.epoch) if last else (first_state(course), 0)
         started = time.monotonic()
-        mesh = device.mesh(config)
+        mesh = device.mesh(experiment.config)
         if not isinstance(images, Stream):
             epochs = fit(detector, start, images, training, first_epoch=done, progress=progress, mesh=mesh)
         elif mesh is None:
@@ -175,26 +128,10 @@ def train(
         else:
             raise UserError("images that are streamed train on one device; leave out --devices and --coordinator")
         for epoch, state, metrics in epochs:
-            seconds = time.monotonic() - started
-            if detector.fit_normal:
-                fitted = detector.fit_normal(device.local(state), normal_images(images, training), key)
-                state = device.put(fitted, jax.tree.leaves(state)[0].sharding)
-            scores = score_images(detector, state, held_out, patches=split.patches)
-            row = {"epoch": epoch} | metrics | {VALIDATION: float(scores["reconstruction"].mean())}
-            if config.protocol == "both":
-                leaking = evaluation.reference_auroc(detector, state, split, training.batch_size)
-                row[evaluation.REFERENCE_AUROC] = leaking
-            row |= {"seconds": round(seconds, 2), "images_per_second": round(len(images) / seconds, 2)}
-            history.append(row)
-            if device.is_first_host():
-                run_folder.write_metrics(out / "metrics.jsonl", history)
-            last = Checkpoint(epoch, state, calibrate(scores["total"]))
-            checkpoint.save(checkpoints, last, row[VALIDATION])
+            last = end_epoch(course, epoch, state, metrics, time.monotonic() - started)
             started = time.monotonic()
         assert last is not None  # a run has at least one epoch
-        last = last._replace(state=device.local(last.state))
-        judged = last if config.select == "last" else checkpoint.restore(checkpoints, like, "best")
-    return Trained(last, judged, history)
+        return choose_judged(course, last)
 
 
 def judge(

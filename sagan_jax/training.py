@@ -114,19 +114,6 @@ def take_step(
     return detector.update(state, batch, update_key)
 
 
-def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
-    """Sums of nothing yet, with the metrics the detector's step has."""
-
-    def metrics() -> Metrics:
-        return take_steps(detector, state, images, plan, 0, config)[1]
-
-    sums, bad = (
-        {name: jnp.zeros(metric.shape, jnp.float32) for name, metric in jax.eval_shape(metrics).items()}
-        for _ in range(2)
-    )
-    return Totals(sums, jnp.full((), -1, jnp.int32), bad)
-
-
 def take_steps(
     detector: Detector, state: State, images: Images, plan: Plan, i: int | Array, config: StepConfig
 ) -> tuple[State, Metrics]:
@@ -140,6 +127,17 @@ def take_steps(
     if config.many == "map":
         return jax.lax.map(lambda model: one(*model), (state, *plan))
     return one(state, *plan)
+
+
+traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
+"""For its shapes alone: unlike `jax.eval_shape`, it remembers what it has traced."""
+
+
+def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
+    """Sums of nothing yet, with the metrics the detector's step has."""
+    _, metrics = traced_steps.eval_shape(detector, state, images, plan, 0, config)
+    sums, bad = ({name: jnp.zeros(metric.shape, jnp.float32) for name, metric in metrics.items()} for _ in range(2))
+    return Totals(sums, jnp.full((), -1, jnp.int32), bad)
 
 
 @partial(jax.jit, static_argnames=("detector", "config"), donate_argnames=("state", "totals"))
@@ -298,6 +296,7 @@ def fit_many(
     config: TrainingConfig,
     *,
     how: Literal["vmap", "map"] = "vmap",
+    first_epoch: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, State, dict[str, Any]]]:
     """Trains many models of one detector in one program over shared images; each comes out as if trained alone.
@@ -310,6 +309,7 @@ def fit_many(
         seeds: Each model's seed; the configuration's own is not used.
         config: Epochs, batch size, flips.
         how: "vmap" runs the models side by side, "map" one after the other within the step.
+        first_epoch: Epochs already behind all `states`.
         progress: See `train_epoch`; its metrics are lists over the models.
 
     Yields:
@@ -322,7 +322,7 @@ def fit_many(
     images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)
-    for epoch in range(config.epochs):
+    for epoch in range(first_epoch, config.epochs):
         plan = jax.vmap(plan_epoch, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config.batch_size)
         chosen = jax.vmap(jnp.take)(jnp.asarray(subsets), plan.order)
         states, metrics = train_epoch(
