@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that a command line made from these answers a
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -174,15 +175,15 @@ class DensityConfig:
     """How many patches they are fitted to."""
     filters: int = 384
     """How many filters."""
-    kept: int = 6000
-    """How many normal images it is fitted on and keeps."""
+    kept: int = 50_000
+    """How many normal images it keeps at most: all, if there are fewer, and no more than a gigabyte of bytes."""
     viewed: int = 6000
-    """How many of them the space is fitted on, by two views of each."""
+    """How many of them the space and the regression on complexity are fitted on."""
     components: int = 384
     """Principal components of the features that directions are sought in."""
-    directions: int = 32
+    directions: int = 48
     """Dimensions of the space that distances are measured in."""
-    neighbours: int = 10
+    neighbours: int = 3
     """How many of the nearest normal images an image's distance is averaged over."""
 
     def __post_init__(self) -> None:
@@ -192,6 +193,10 @@ class DensityConfig:
         require(self.patches >= self.filters, "patches", self.patches, "at least the number of filters")
         require(self.kept > self.neighbours, "kept", self.kept, "more than the number of neighbours")
         require(self.components >= self.directions, "components", self.components, "at least the number of directions")
+
+    def kept_of(self, image_shape: tuple[int, ...]) -> int:
+        """How many images of this shape it keeps, where there are enough: they must all be in memory at once."""
+        return min(self.kept, 2**30 // prod(image_shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,7 +107,7 @@ def with_density(detector: Detector, config: DensityConfig) -> Detector:
             directions=jnp.zeros((features, config.directions)),
         )
         expected = Regression(jnp.zeros(TERMS), jnp.ones(TERMS), jnp.zeros(1 + TERMS + TERMS * (TERMS + 1) // 2))
-        density = Density(space, jnp.zeros((config.kept, config.directions)), expected)
+        density = Density(space, jnp.zeros((config.kept_of(image_shape), config.directions)), expected)
         return DensityState(detector.init(key, image_shape), density)
 
     def update(state: DensityState, batch: Array, key: Array) -> tuple[DensityState, Metrics]:
@@ -139,22 +139,28 @@ def fit_density(detector: Detector, state: State, images: Images, key: Array, co
         config: The density's settings.
     """
     images, space_key = choose(images, key, config)
-    space, points = fit_space(images, space_key, config)
+    viewed = images[: config.viewed]
+    space = fit_space(viewed, space_key, config)
+    points = jnp.concatenate([place(space, normalise(batch)) for _, batch in batches(images)])
     bank = unit(points)
     terms = [
-        complexity(normalise(batch), points[start : start + BATCH], *own_terms(detector, state, batch))
-        for start, batch in batches(images)
+        complexity(normalise(batch), points[start : start + len(batch)], *own_terms(detector, state, batch))
+        for start, batch in batches(viewed)
     ]
-    return Density(space, bank, fit_regression(jnp.concatenate(terms), bank_distance(bank, config.neighbours)))
+    target = bank_distance(bank, len(viewed), config.neighbours)
+    return Density(space, bank, fit_regression(jnp.concatenate(terms), target))
 
 
-def choose(images: Images, key: Array, config: DensityConfig) -> tuple[Array, Array]:
+def choose(
+    images: Images, key: Array, config: DensityConfig
+) -> tuple[UInt8[Array | np.ndarray, "kept height width channel"], Array]:
     """The images that are kept, and a key for the rest. Raises UserError if there are fewer than are to be kept."""
-    if len(images) < config.kept:
-        raise UserError(f"the density keeps {config.kept} normal images and there are {len(images)}")
+    kept = config.kept_of(images.shape[1:])
+    if len(images) < kept:
+        raise UserError(f"the density keeps {kept} normal images and there are {len(images)}")
     choice_key, key = jax.random.split(key)
-    chosen = jax.random.permutation(choice_key, len(images))[: config.kept]
-    return jnp.asarray(images[np.asarray(chosen)]), key
+    chosen = jax.random.permutation(choice_key, len(images))[:kept]
+    return images[np.asarray(chosen)], key
 
 
 @partial(jax.jit, static_argnames="detector")
@@ -188,14 +194,14 @@ def nearest_distance(
     return log_distance(jax.lax.top_k(points @ bank.T, neighbours)[0])  # [B, N] -> [B, neighbours]
 
 
-def bank_distance(bank: Float[Array, "n d"], neighbours: int) -> Float[Array, " n"]:
-    """Each kept image's log distance to the nearest others."""
+def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Float[Array, " count"]:
+    """The log distance of each of the first so many kept images to the nearest others of all."""
 
     def one(index: Array) -> Array:
         cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is no neighbour of its own
         return jax.lax.top_k(cosines, neighbours)[0]
 
-    return log_distance(jax.lax.map(one, jnp.arange(len(bank)), batch_size=BATCH))
+    return log_distance(jax.lax.map(one, jnp.arange(count), batch_size=BATCH))
 
 
 @jax.jit

@@ -54,6 +54,13 @@ class Stream:
     def __len__(self) -> int:
         return len(self.photographs) if self.patches is None else self.photographs.count_patches(self.patches)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """[H, W, C] of each image."""
+        if self.patches is None:
+            return self.photographs.shape[1:]
+        return (self.patches.size, self.patches.size, self.photographs.channels)
+
 
 def training_images(
     images: UInt8[np.ndarray, "count height width channel"] | Photographs, patches: Patches | None, memory: float
@@ -77,11 +84,12 @@ def training_images(
 def normal_images(
     images: UInt8[np.ndarray, "count height width channel"] | Stream,
     config: TrainingConfig,
-    most: int = DensityConfig.kept,
+    most: int | None = None,
 ) -> UInt8[np.ndarray, "count height width channel"]:
-    """Training images in memory: all of an array; of a stream at random that many, or as many as there are."""
+    """Training images in memory: all of an array; of a stream at random that many, or as many as a density keeps."""
     if not isinstance(images, Stream):
         return images
+    most = DensityConfig().kept_of(images.image_shape) if most is None else most
     plan = plan_epoch(jax.random.key(config.seed), 0, len(images), config.batch_size)
     batches = open_epoch(images, plan, config.seed, 0)
     try:

@@ -100,21 +100,18 @@ def mean_pool(images: Array, factor: int) -> Array:
     return images.reshape(batch, h, factor, w, factor, channels).mean(axis=(2, 4))
 
 
-def fit_space(images: Images, key: Array, config: DensityConfig) -> tuple[Space, Float[Array, "n directions"]]:
-    """Fits filters and directions to uint8 images; returns the space and where the images lie in it."""
+def fit_space(images: Images, key: Array, config: DensityConfig) -> Space:
+    """Fits filters and directions to uint8 images."""
     filter_key, view_key, direction_key = jax.random.split(key, 3)
     images = jnp.concatenate([shrink(normalise(batch)) for _, batch in batches(images)])
     kernel, offset = fit_filters(images, filter_key, config)
     measured = jnp.concatenate([features(kernel, offset, batch) for _, batch in batches(images)])  # [N, F]
     views = [
-        describe_views(kernel, offset, batch, jax.random.fold_in(view_key, start))
-        for start, batch in batches(images[: config.viewed])
+        describe_views(kernel, offset, batch, jax.random.fold_in(view_key, start)) for start, batch in batches(images)
     ]
     first, second = (jnp.concatenate(view) for view in zip(*views, strict=True))
-    mean, directions, points = fit_directions(
-        measured, first, second, direction_key, config.components, config.directions
-    )
-    return Space(kernel, offset, mean, directions), points
+    mean, directions = fit_directions(measured, first, second, direction_key, config.components, config.directions)
+    return Space(kernel, offset, mean, directions)
 
 
 @jax.jit
@@ -161,7 +158,7 @@ def fit_filters(images: Array, key: Array, config: DensityConfig) -> tuple[Array
 @partial(jax.jit, static_argnames=("rank", "count"))
 def fit_directions(
     measured: Array, first: Array, second: Array, key: Array, rank: int, count: int
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array]:
     """Where images differ most for how much two views of one image do, within the largest principal components.
 
     Args:
@@ -173,7 +170,7 @@ def fit_directions(
         count: D, how many directions.
 
     Returns:
-        The mean features, the directions `[F, D]` and the images along them `[N, D]`, of variance 1.
+        The mean features and the directions `[F, D]`, along which the images have variance 1.
     """
     mean = measured.mean(axis=0)
     centred = measured - mean[None]
@@ -196,8 +193,7 @@ def fit_directions(
     _, vectors = jnp.linalg.eigh((whole + whole.T) / 2)  # the largest come last
     chosen = jax.scipy.linalg.solve_triangular(lower.T, vectors[:, -count:])
     directions = basis @ chosen
-    directions = directions / (centred @ directions).std(axis=0)[None]
-    return mean, directions, centred @ directions
+    return mean, directions / (centred @ directions).std(axis=0)[None]
 
 
 def view(images: Float[Array, "batch height width channel"], key: Array) -> Float[Array, "batch height width channel"]:
