@@ -130,7 +130,7 @@ def take_steps(
 
 
 traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
-"""For its shapes alone: unlike `jax.eval_shape`, it remembers what it has traced."""
+"""A step that is traced once, for the shapes of its metrics as for every program it stands in."""
 
 
 def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
@@ -169,7 +169,7 @@ def run_steps(
 
     def step(i: Array, carry: tuple[State, Totals]) -> tuple[State, Totals]:
         state, totals = carry
-        state, metrics = take_steps(detector, state, images, plan, i, config)
+        state, metrics = traced_steps(detector, state, images, plan, i, config)
         bad = {name: (~jnp.isfinite(value)).astype(jnp.float32) for name, value in metrics.items()}
         is_first = (totals.first_bad_step < 0) & jnp.stack([value.any() for value in bad.values()]).any()
         return state, Totals(
