@@ -166,10 +166,11 @@ def read(path: Path) -> list[Reading]:
 def audit(options: Any) -> None:
     """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
     from sagan_jax import checkpoint, run_folder
+    from sagan_jax.course import Experiment, identity
     from sagan_jax.data.split import leave_one_out, thinned
     from sagan_jax.model import abstract_state, make_detector
     from sagan_jax.provenance import command
-    from sagan_jax.run import Experiment, identity, run
+    from sagan_jax.run import run
 
     training = options.training
     whole = leave_one_out(load_known(options), options.abnormal)

@@ -29,7 +29,7 @@ class Case(NamedTuple):
     models: int
 
 
-CASES = (Case(16, 4, 16, 10), Case(16, 16, 32, 10), Case(32, 16, 32, 4), Case(32, 64, 32, 4))
+CASES = (Case(16, 4, 16, 10), Case(16, 16, 32, 10), Case(32, 16, 32, 4), Case(32, 64, 32, 2))
 
 
 class Row(NamedTuple):

@@ -20,11 +20,12 @@ import pytest
 from sagan_jax import checkpoint
 from sagan_jax.command import guarded
 from sagan_jax.config import GanomalyConfig, RunConfig, SaganConfig, TrainingConfig
+from sagan_jax.course import Experiment, identity
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.methods import METHODS, Method
 from sagan_jax.model import abstract_state, make_detector
-from sagan_jax.run import Experiment, identity, run
+from sagan_jax.run import run
 
 KILLS = 20
 
@@ -240,16 +241,16 @@ def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_a_second_process_keeps_
     start, tmp_path, capsys, number, code
 ):
     out = tmp_path / "run"
-    process = start(out, "linear", 2000)
+    process = start(out, "linear", 100_000)
     assert wait_for((out / "checkpoints/2").exists, process)
-    assert command(out, epochs=2000) == 2
+    assert command(out, epochs=100_000) == 2
     assert "is in use by another process" in capsys.readouterr().err
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == code
     assert "--resume goes on from the last whole epoch" in out.with_suffix(".err").read_text()
     assert "Traceback" not in out.with_suffix(".err").read_text()
-    last, _ = last_checkpoint(out, epochs=2000)
+    last, _ = last_checkpoint(out, epochs=100_000)
     assert [row["epoch"] for row in rows(out)][: last.epoch] == list(range(1, last.epoch + 1))
 
 
