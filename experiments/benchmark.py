@@ -201,18 +201,24 @@ def matmul_peak() -> float:
     return 2 * n**3 / min(timed(lambda: product(a).block_until_ready()) for _ in range(8)) / 1e9
 
 
-def peak_memory(side: str, case: Case) -> float:
+def peak_memory(side: str, case: Case) -> int:
     """MiB that a process of its own takes at most, in which one side trains for a few steps (Linux)."""
     name = "ours" if side == "our" else "PyTorch channels-last"
     program = (
         "from experiments.benchmark import *\n"
         f"calls = {side}_calls(replace({case!r}, compiled=False))[0]\n"
         f"step = calls[{name!r}]\n"
-        "step()\n"  # getrusage would count what this process had when it was forked, VmHWM does not
-        "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+        "step()\n"
+        "print(own_peak_memory())"
     )
     result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    return round(int(result.stdout) / 1024)
+    return int(result.stdout)
+
+
+def own_peak_memory() -> int:
+    """MiB that this process had at most (Linux). getrusage would count its parent's at the fork; VmHWM does not."""
+    with Path("/proc/self/status").open() as file:
+        return round(next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024)
 
 
 def measure(case: Case, rounds: int, peak: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.benchmark import own_peak_memory
 from experiments.record import MADE_BY, made_by
 from sagan_jax.cli import parse_as
 from sagan_jax.command import guarded
@@ -97,19 +98,13 @@ def measure(point: Point, width: int) -> Row:
     held = state, start_totals(detector, state, images, plan, PLAIN_STEP)
     steps = len(plan.order)
     held = jax.block_until_ready(run_steps(detector, *held, images, plan, 0, 1))  # compiles
-    stretch, seconds = min(STEPS, steps) if point.axis != "images" else steps, []
-    for _ in range(3 if point.axis != "images" else 1):
+    seconds = []
+    for _ in range(1 if point.axis == "images" else 3):
         started = time.perf_counter()
-        held = jax.block_until_ready(run_steps(detector, *held, images, plan, 0, stretch))
+        held = jax.block_until_ready(run_steps(detector, *held, images, plan, 0, steps))
         seconds.append(time.perf_counter() - started)
     taken = statistics.median(seconds)
-    return Row(*point, width, round(taken, 3), round(1e3 * taken / stretch / point.batch, 3), peak_memory())
-
-
-def peak_memory() -> int:
-    """MiB that this process had at most (Linux). getrusage would count its parent's at the fork; VmHWM does not."""
-    with Path("/proc/self/status").open() as file:
-        return round(next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024)
+    return Row(*point, width, round(taken, 3), round(1e3 * taken / steps / point.batch, 3), own_peak_memory())
 
 
 def exponent(along: Sequence[float], taken: Sequence[float]) -> float:
