@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from sagan_jax import convolution
 from sagan_jax.adversarial import Judgement, Player, adam, apply_scoring, apply_training, new_player, take_step
 from sagan_jax.config import EgbadConfig
 from sagan_jax.dcgan import check_image_shape
@@ -49,7 +50,17 @@ class Encoder(nn.Module):
     def __call__(self, images: Array, train: bool) -> Array:
         def conv(level: int, stride: int) -> nn.Conv:
             features = self.width * 2 ** (level - 1)
-            return nn.Conv(features, (3, 3), stride, dtype=self.dtype, kernel_init=weight_init, name=f"conv{level}")
+            padding = ((2 - stride, 1),) * 2  # a map keeps its size, or has half of it
+            return nn.Conv(
+                features,
+                (3, 3),
+                stride,
+                padding,
+                dtype=self.dtype,
+                kernel_init=weight_init,
+                conv_general_dilated=convolution.conv,
+                name=f"conv{level}",
+            )
 
         x = nn.leaky_relu(conv(1, 1)(images), SLOPE)  # [B, H, W, width]
         for level in (2, 3):

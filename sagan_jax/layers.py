@@ -1,4 +1,6 @@
-"""The layers of SAGAN's networks as Flax modules; the arithmetic is in `convolution` and `operations`.
+"""The layers of SAGAN's networks as Flax modules.
+
+Their arithmetic is in `convolution`, `depthwise`, `strided` and `operations`.
 
 Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
@@ -12,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from sagan_jax import convolution, operations
+from sagan_jax import convolution, depthwise, operations, strided
 from sagan_jax.config import Precision
 
 ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
@@ -136,7 +138,7 @@ class DepthwiseSeparableConv(nn.Module):
             self.param("pointwise_bias", _bias_init, (self.features,)),
         )
         x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
-        return convolution.depthwise_separable_conv(x, *parameters)
+        return depthwise.depthwise_separable_conv(x, *parameters)
 
 
 class StridedConv(nn.Module):
@@ -153,7 +155,7 @@ class StridedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
-        return convolution.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        return strided.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class TransposedConv(nn.Module):
@@ -172,7 +174,7 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
-        x = convolution.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        x = strided.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             x = x + self.param("bias", _bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
         return x
