@@ -84,17 +84,18 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
 
     from sagan_jax import density, view_space
     from sagan_jax.data.split import hold_out
-    from sagan_jax.model import make_detector
     from sagan_jax.progress import progress_bar
+    from sagan_jax.sagan import sagan
     from sagan_jax.scoring import score_images
-    from sagan_jax.training import fit, normalise
+    from sagan_jax.training import fit, normalise, steps_per_epoch
 
-    training = replace(options.training, scoring="method")
+    training = options.training
     kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
     train, test = split.train[:], split.test[:]
     images, key = train[kept], jax.random.key(training.seed)
     shown = images[np.random.default_rng(training.seed).permutation(len(images))[: options.network_images]]
-    detector = make_detector("sagan", options.model, training, len(shown))
+    steps = training.epochs * steps_per_epoch(len(shown), training.batch_size)
+    detector = sagan(options.model, steps)
     state = detector.init(key, images.shape[1:])
     with progress_bar(training.epochs, training.batch_size) as progress:
         *_, (_, state, _) = fit(detector, state, shown, training, progress=progress)

@@ -108,6 +108,12 @@ def said(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
+def average(values: Sequence[float | None]) -> str:
+    """The mean AUROC, or a dash where there is none or one is missing."""
+    there = [value for value in values if value is not None]
+    return said(sum(there) / len(there) if there and len(there) == len(values) else None)
+
+
 def with_interval(value: float, low: float | None, high: float | None) -> str:
     """An AUROC and its interval."""
     return f"{said(value)} [{said(low)}, {said(high)}]"
@@ -123,13 +129,15 @@ def shortfall(row: Row, table: Table) -> list[str]:
     return [f"{has:,} of {wanted:,} {what}" for has, wanted, what in parts if has < wanted]
 
 
-def cell(rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str) -> tuple[Cell, float | None]:
-    """One method on one class, by the runs trained longest on the most images, and its strict AUROC."""
+def cell(
+    rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str
+) -> tuple[Cell, float | None, float | None]:
+    """One method on one class, by the runs trained longest on the most images; its strict and reference AUROC."""
     title = VARIANTS[method].title + ("" if preset == "paper" else f" ({preset})")
     paper = said(table.paper.get(method, {}).get(abnormal))
     rows = [row for row in rows if (row.method, row.preset, row.abnormal) == (method, preset, abnormal)]
     if not rows:
-        return Cell(title, abnormal, paper, "–", "–", "never run"), None
+        return Cell(title, abnormal, paper, "–", "–", "never run"), None, None
     size = max((row.epochs * row.train_images, row.test_images) for row in rows)
     rows = [row for row in rows if (row.epochs * row.train_images, row.test_images) == size]
     strict, reference = ([row for row in rows if row.protocol == protocol] for protocol in ("strict", "reference"))
@@ -139,7 +147,7 @@ def cell(rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: 
         value, low, high = strict[0].auroc, strict[0].low, strict[0].high
     mean = sum(row.auroc for row in reference) / len(reference) if reference else None
     notes = [*shortfall(strict[0], table), *([f"{len(strict)} seeds"] if len(strict) > 1 else [])]
-    return Cell(title, abnormal, paper, with_interval(value, low, high), said(mean), "; ".join(notes)), value
+    return Cell(title, abnormal, paper, with_interval(value, low, high), said(mean), "; ".join(notes)), value, mean
 
 
 def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
@@ -151,12 +159,15 @@ def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
     result = []
     for method, preset in sorted(shown, key=lambda pair: order.index(pair[0])):
         cells = [cell(rows, table, method, preset, abnormal) for abnormal in table.classes]
-        result += [line for line, _ in cells]
-        values = {line.abnormal: value for line, value in cells if value is not None}
-        if len(values) > 1:
-            paper = [value for name, value in table.paper.get(method, {}).items() if name in values]
-            theirs, ours = (said(sum(column) / len(column) if column else None) for column in (paper, values.values()))
-            result.append(Cell(cells[0][0].method, f"mean of {len(values)}", theirs, ours, "–", ""))
+        result += [line for line, _, _ in cells]
+        run = [(line, strict, reference) for line, strict, reference in cells if strict is not None]
+        if len(run) > 1:
+            paper = table.paper.get(method, {})
+            theirs = average([paper[line.abnormal] for line, _, _ in run if line.abnormal in paper])
+            ours = average([strict for _, strict, _ in run])
+            leaking = average([reference for _, _, reference in run])
+            note = "the runs are of unequal size" if len({line.trained for line, _, _ in run}) > 1 else ""
+            result.append(Cell(run[0][0].method, f"mean of {len(run)}", theirs, ours, leaking, note))
     return result
 
 

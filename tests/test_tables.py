@@ -88,6 +88,15 @@ def test_other_settings_never_stand_in_a_methods_own_row():
     assert result["SAGAN (other)", "a"].strict.startswith("0.990")
 
 
+def test_a_mean_is_of_the_classes_that_were_run_and_says_if_their_runs_differ():
+    first, second = row(auroc=0.5), row(abnormal="b", auroc=0.7)
+    leaking = [row(abnormal=name, protocol="reference", auroc=auroc) for name, auroc in (("a", 0.8), ("b", 0.9))]
+    mean = printed(first, second, *leaking)["SAGAN", "mean of 2"]
+    assert (mean.paper, mean.strict, mean.reference, mean.trained) == ("0.900", "0.600", "0.850", "")
+    assert printed(first, row(abnormal="b", epochs=3))["SAGAN", "mean of 2"].trained == "the runs are of unequal size"
+    assert ("SAGAN", "mean of 1") not in printed(first)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_every_cell(name):
     text = FORMATS[name]([HEADER, *lines([row()], SMALL)])
