@@ -83,7 +83,7 @@ def parse(experiment: LeaveOneOut, argv: list[str]) -> Any:
             "together",
             Together,
             "How several classes or seeds are trained: side by side in one program (vmap), in turn within each of its "
-            "steps (map), or one after the other (no). auto takes vmap on an accelerator and no on a CPU.",
+            "steps (map), or one after the other (no). auto: vmap on an accelerator, and for small networks on a CPU.",
             default="auto",
         ),
         *experiment.flags,
@@ -132,14 +132,15 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
 
     first = options.training.seed
     wanted = list(product(classes, range(first, first + options.seeds)))
-    how = chosen(options.together, options.run) if len(wanted) > 1 else None
+    how = chosen(options.together, described(*wanted[0])) if len(wanted) > 1 else None
     experiments = [described(*one) for one in wanted] if how else []
-    if how and options.together == "auto" and (why := obstacle(experiments)):
-        print(f"one after the other: {why}", file=sys.stderr)
-        how = None
+    why = obstacle(experiments) if how and options.together == "auto" else None
+    how = None if why else how
+    if len(wanted) > 1:
+        said = f"as one program ({how})" if how else "one after the other" + (f": {why}" if why else "")
+        print(f"{len(wanted)} models {said}", file=sys.stderr, flush=True)
     results: list[dict[str, Any]] = []
     if how:
-        print(f"{len(wanted)} models as one program ({how})", file=sys.stderr, flush=True)
         results += run_together(experiments, command(), how)
         for one, result in zip(experiments, results, strict=True):
             show(result, one.out)

@@ -17,7 +17,7 @@ from jaxtyping import Int, UInt8
 
 from sagan_jax import checkpoint, device, run_folder
 from sagan_jax.checkpoint import Checkpoint
-from sagan_jax.config import RunConfig, Together
+from sagan_jax.config import Together
 from sagan_jax.course import (
     Course,
     Experiment,
@@ -29,7 +29,7 @@ from sagan_jax.course import (
     held_out_of,
     open_course,
 )
-from sagan_jax.data.split import Split
+from sagan_jax.data.split import Split, image_shape
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.progress import progress_bar
@@ -52,16 +52,25 @@ def obstacle(experiments: Sequence[Experiment]) -> str | None:
     return None
 
 
-def chosen(together: Together, config: RunConfig) -> Literal["vmap", "map"] | None:
-    """How many runs are trained: as one program, or None for one after the other.
+SMALL = 2**17
+"""Numbers in a batch's first maps, up to which networks are trained side by side on a CPU too: 32 images of 16 px at
+width 16. At 32 px, or at a greater width, one model keeps all cores at work and a second one shares its caches."""
 
-    Networks as small as a step's own overhead gain from standing side by side. On a CPU others do not: one model keeps
-    all cores at work, and a second one shares its caches (`experiments/many.py` measures it).
+
+def chosen(together: Together, experiment: Experiment) -> Literal["vmap", "map"] | None:
+    """How runs like this one are trained: as one program, or None for one after the other.
+
+    Networks as small as a step's own overhead gain from standing side by side (`experiments/many.py` measures it): all
+    on an accelerator, on a CPU those of `SMALL` first maps.
     """
-    if together in ("vmap", "map"):
-        return together
-    device.start_run(config)
-    return "vmap" if together == "auto" and jax.default_backend() != "cpu" and config.device != "cpu" else None
+    if together != "auto":
+        return None if together == "no" else together
+    device.start_run(experiment.config)
+    if jax.default_backend() != "cpu" and experiment.config.device != "cpu":
+        return "vmap"
+    height, width, _ = image_shape(experiment.split)
+    numbers = experiment.training.batch_size * height * width * experiment.model.width
+    return "vmap" if numbers <= SMALL else None
 
 
 def shared_images(

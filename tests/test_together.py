@@ -10,7 +10,7 @@ from mean_detector import MEAN
 from experiments.digits import DIGITS
 from experiments.leave_one_out import main
 from sagan_jax import checkpoint
-from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax.config import RunConfig, SaganConfig, TrainingConfig
 from sagan_jax.course import Experiment
 from sagan_jax.data.digits import load_digits
 from sagan_jax.data.split import leave_one_out, thinned
@@ -95,10 +95,16 @@ def test_what_cannot_be_one_program_is_refused_before_anything_is_written(digits
     assert list(tmp_path.iterdir()) == []
 
 
-def test_on_a_cpu_models_are_trained_one_after_the_other_unless_asked_for():
-    assert chosen("auto", RunConfig()) is None
-    assert chosen("no", RunConfig()) is None
-    assert chosen("map", RunConfig()) == "map"
+@pytest.mark.parametrize(("width", "auto"), [(16, "vmap"), (64, "vmap"), (65, None)])
+def test_on_a_cpu_only_small_models_stand_side_by_side_unless_asked_for(digits, tmp_path, width, auto):
+    """32 images of 8 px at width 64 have 131,072 numbers in their first maps, the limit."""
+    model, training = SaganConfig(width=width), TrainingConfig(batch_size=32)
+    split = leave_one_out(digits, "1")
+    described = Experiment(split, "sagan", model, training, RunConfig(), tmp_path)
+    assert split.train.shape[1:3] == (8, 8)
+    assert chosen("auto", described) == auto
+    assert chosen("no", described) is None
+    assert chosen("map", described) == "map"
 
 
 def test_classes_of_unequal_size_are_refused_together_with_exit_code_2(tmp_path, capsys):
