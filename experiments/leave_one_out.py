@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -132,8 +132,10 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
 
     first = options.training.seed
     wanted = list(product(classes, range(first, first + options.seeds)))
-    how = chosen(options.together, described(*wanted[0])) if len(wanted) > 1 else None
-    experiments = [described(*one) for one in wanted] if how else []
+    one = described(*wanted[0])
+    runs = chain([one], (described(*names) for names in wanted[1:]))  # one after the other, a split at a time
+    how = chosen(options.together, one) if len(wanted) > 1 else None
+    experiments = list(runs) if how else []
     why = obstacle(experiments) if how and options.together == "auto" else None
     how = None if why else how
     if len(wanted) > 1:
@@ -145,7 +147,7 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
         for one, result in zip(experiments, results, strict=True):
             show(result, one.out)
     else:
-        for one in (described(*names) for names in wanted):
+        for one in experiments or runs:
             results.append(run(one, command()))
             show(results[-1], one.out)
     if len(results) > 1:
