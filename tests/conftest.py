@@ -1,5 +1,6 @@
 """What every test runs under: the CPU, no silent rank promotion, shapes and types checked at run time."""
 
+import gc
 import os
 import tempfile
 
@@ -30,6 +31,19 @@ hypothesis.settings.load_profile("tests")
 
 def pytest_unconfigure() -> None:
     _compilations.cleanup()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_for_this_file_alone():
+    """Compiled programs go when a file of tests ends.
+
+    Each holds mappings of memory, of which a process may have 65,530 on Linux by default; past that it is aborted.
+    """
+    yield
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

@@ -144,7 +144,14 @@ def test_convolutions_that_are_matrix_products_are_xlas(size, padding):
 @pytest.mark.parametrize("cached_bytes", [1, 2**30])  # one image at a time; half of them
 @pytest.mark.parametrize(
     ("channels", "out", "size", "stride", "padding"),
-    [(2, 1, 7, 1, (3, 3)), (1, 2, 3, 1, (0, 1)), (3, 5, 3, 1, (1, 1)), (3, 5, 3, 2, (0, 1)), (4, 2, 5, 3, (2, 0))],
+    [
+        (2, 1, 7, 1, (3, 3)),
+        (1, 2, 3, 1, (0, 1)),
+        (3, 5, 3, 1, (1, 1)),
+        (3, 5, 3, 2, (0, 1)),
+        (4, 2, 5, 3, (2, 0)),
+        (3, 5, 7, 2, (3, 3)),
+    ],
 )
 def test_any_convolution_and_both_its_gradients_are_xlas(
     monkeypatch, cached_bytes, channels, out, size, stride, padding
