@@ -7,6 +7,7 @@ the labels leak into the scores. It is here to measure that leak, never to repor
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -88,13 +89,22 @@ def score_images(
             if progress:
                 progress(done, len(images))
         return joined(parts)
-    for start in range(0, len(images), batch_size):
+
+    def score(start: int) -> dict[str, np.ndarray]:
         batch = images[start : start + batch_size]
         padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
         scores = score_batch(detector, state, np.concatenate([batch, padding]), fields=fields)
-        parts.append({name: np.asarray(values)[: len(batch)] for name, values in scores.items()})
-        if progress:
-            progress(start + len(batch), len(images))
+        return {name: np.asarray(values)[: len(batch)] for name, values in scores.items()}
+
+    # Two at once: one batch has the cores that the other leaves idle, and is copied while the other is scored.
+    pool = ThreadPoolExecutor(2)
+    try:
+        for scores in pool.map(score, range(0, len(images), batch_size)):
+            parts.append(scores)
+            if progress:
+                progress(min(len(parts) * batch_size, len(images)), len(images))
+    finally:
+        pool.shutdown(cancel_futures=True)
     return joined(parts)
 
 
