@@ -13,6 +13,7 @@ class Table(NamedTuple):
         dataset: The name of the set, as results have it, or its beginning.
         classes: What is abnormal, each in turn.
         paper: The paper's AUROCs, by variant and class.
+        size: Side of the images, in pixels.
         epochs: Of the protocol: the authors' code's.
         train_images: Normal training images, those held out for calibration among them.
         test_images: Test images.
@@ -22,6 +23,7 @@ class Table(NamedTuple):
     dataset: str
     classes: tuple[str, ...]
     paper: dict[str, dict[str, float]]
+    size: int
     epochs: int
     train_images: int
     test_images: int
@@ -41,6 +43,7 @@ TABLES = {
         dataset="cifar10",
         classes=CLASSES,
         paper={name: dict(zip(IN_TABLE_2, values, strict=True)) for name, values in PAPER_2.items()},
+        size=32,
         epochs=15,
         train_images=45_000,
         test_images=15_000,
@@ -50,6 +53,7 @@ TABLES = {
         dataset="bolts",
         classes=("damaged",),
         paper={name: {"damaged": value} for name, value in PAPER_3.items()},
+        size=128,
         epochs=15,
         train_images=4_000,
         test_images=1_000,

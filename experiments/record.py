@@ -25,7 +25,8 @@ def made_by() -> tuple[Any, ...]:
 
 
 class Row(NamedTuple):
-    """A result on record. The interval, of the bootstrap over test images, is there for the strict protocol alone."""
+    """A result on record. `size` is the images' side in pixels; the interval, of the bootstrap over test images, is there
+    for the strict protocol alone."""
 
     dataset: str
     method: str
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     abnormal: str
     protocol: str
     seed: int
+    size: int
     epochs: int
     train_images: int
     test_images: int
@@ -63,6 +65,7 @@ def rows_of(result: dict[str, Any]) -> list[Row]:
             abnormal=result["abnormal"],
             protocol=protocol,
             seed=training["seed"],
+            size=result["image_shape"][0],
             epochs=training["epochs"],
             train_images=images["train"] + images["held_out"],
             test_images=images["test_normal"] + images["test_abnormal"],
@@ -98,7 +101,7 @@ def read(path: Path) -> list[Row]:
     """The rows on record; none where there is no file yet."""
     if not path.exists():
         return []
-    kinds = {"seed": int, "epochs": int, "train_images": int, "test_images": int, "auroc": float}
+    kinds = {"seed": int, "size": int, "epochs": int, "train_images": int, "test_images": int, "auroc": float}
 
     def value(name: str, text: str) -> Any:
         if name in ("low", "high"):

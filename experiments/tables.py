@@ -122,6 +122,7 @@ def with_interval(value: float, low: float | None, high: float | None) -> str:
 def shortfall(row: Row, table: Table) -> list[str]:
     """In what a run falls short of the protocol, in words; nothing if in nothing."""
     parts = (
+        (row.size, table.size, "pixels a side"),
         (row.epochs, table.epochs, "epochs"),
         (row.train_images, table.train_images, "training images"),
         (row.test_images, table.test_images, "test images"),
@@ -132,14 +133,18 @@ def shortfall(row: Row, table: Table) -> list[str]:
 def cell(
     rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str
 ) -> tuple[Cell, float | None, float | None]:
-    """One method on one class, by the runs trained longest on the most images; its strict and reference AUROC."""
+    """One method on one class, by the runs trained longest on the most and largest images; its strict and reference AUROC."""
     title = VARIANTS[method].title + ("" if preset == "paper" else f" ({preset})")
     paper = said(table.paper.get(method, {}).get(abnormal))
     rows = [row for row in rows if (row.method, row.preset, row.abnormal) == (method, preset, abnormal)]
     if not rows:
         return Cell(title, abnormal, paper, "–", "–", "never run"), None, None
-    size = max((row.epochs * row.train_images, row.test_images) for row in rows)
-    rows = [row for row in rows if (row.epochs * row.train_images, row.test_images) == size]
+
+    def extent(row: Row) -> tuple[int, int]:
+        return row.size**2 * row.epochs * row.train_images, row.test_images
+
+    longest = max(map(extent, rows))
+    rows = [row for row in rows if extent(row) == longest]
     strict, reference = ([row for row in rows if row.protocol == protocol] for protocol in ("strict", "reference"))
     if len(strict) > 1:
         value, low, high = interval_over_seeds([row.auroc for row in strict])
@@ -222,11 +227,11 @@ def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
     if options.table == 3:
         from sagan_jax.data.bolts import load_bolts
 
-        bolts = load_bolts(size=options.size or 128, cache_dir=options.runs / "bolt-scenes")
+        bolts = load_bolts(size=options.size or table.size, cache_dir=options.runs / "bolt-scenes")
         return lambda _: bolts
     from sagan_jax.data.tfds_images import load_tfds
 
-    dataset = load_tfds(table.dataset, data_dir=options.data_dir, size=options.size or 32)
+    dataset = load_tfds(table.dataset, data_dir=options.data_dir, size=options.size or table.size)
     return lambda abnormal: leave_one_out(dataset, abnormal)
 
 

@@ -12,12 +12,14 @@ from experiments.tables import FORMATS, HEADER, interval_over_seeds, lines, main
 from experiments.variants import VARIANTS, recognise
 from sagan_jax import run_folder
 
-SMALL = Table("two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, epochs=15, train_images=100, test_images=50)
+SMALL = Table(
+    "two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, size=32, epochs=15, train_images=100, test_images=50
+)
 
 
 def row(**changes):
     values = {"dataset": "d", "method": "sagan", "preset": "paper", "abnormal": "a", "protocol": "strict", "seed": 0}
-    values |= {"epochs": 15, "train_images": 100, "test_images": 50, "auroc": 0.6, "low": 0.5, "high": 0.7}
+    values |= {"size": 32, "epochs": 15, "train_images": 100, "test_images": 50, "auroc": 0.6, "low": 0.5, "high": 0.7}
     return Row(**values | {"commit": "c", "date": "t", "machine": "m", "command": "x"} | changes)
 
 
@@ -62,8 +64,8 @@ def test_a_cell_never_run_says_so():
 
 
 def test_a_cell_short_of_the_protocol_says_in_what():
-    line = printed(row(epochs=3, train_images=10))["SAGAN", "a"]
-    assert line.trained == "3 of 15 epochs; 10 of 100 training images"
+    line = printed(row(size=16, epochs=3, train_images=10))["SAGAN", "a"]
+    assert line.trained == "16 of 32 pixels a side; 3 of 15 epochs; 10 of 100 training images"
     assert printed(row())["SAGAN", "a"].trained == ""
 
 
@@ -106,7 +108,7 @@ def test_every_format_has_every_cell(name):
 def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp_path, capsys, monkeypatch):
     from sagan_jax.data import leave_one_out, load_digits
 
-    digits = Table("digits", "digits", ("3", "4"), {}, epochs=15, train_images=1271, test_images=526)
+    digits = Table("digits", "digits", ("3", "4"), {}, size=16, epochs=15, train_images=1271, test_images=526)
     monkeypatch.setitem(TABLES, 2, digits)
     monkeypatch.setattr(module, "load_splits", lambda *_: lambda name: leave_one_out(load_digits(16), name))
     flags = ["--table=2", "--train", "--collect", "--methods", "ganomaly", "--epochs=1", f"--runs={tmp_path}"]
