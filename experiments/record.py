@@ -25,8 +25,10 @@ def made_by() -> tuple[Any, ...]:
 
 
 class Row(NamedTuple):
-    """A result on record. `size` is the images' side in pixels; the interval, of the bootstrap over test images, is there
-    for the strict protocol alone."""
+    """A result on record.
+
+    `size` is the images' side in pixels; the interval, of the bootstrap over test images, is the strict protocol's alone.
+    """
 
     dataset: str
     method: str

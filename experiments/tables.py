@@ -133,7 +133,7 @@ def shortfall(row: Row, table: Table) -> list[str]:
 def cell(
     rows: Sequence[Row], table: Table, method: str, preset: str, abnormal: str
 ) -> tuple[Cell, float | None, float | None]:
-    """One method on one class, by the runs trained longest on the most and largest images; its strict and reference AUROC."""
+    """One method on one class, by the runs that saw the most pixels; its strict and reference AUROC."""
     title = VARIANTS[method].title + ("" if preset == "paper" else f" ({preset})")
     paper = said(table.paper.get(method, {}).get(abnormal))
     rows = [row for row in rows if (row.method, row.preset, row.abnormal) == (method, preset, abnormal)]
