@@ -27,7 +27,7 @@ def made_by() -> tuple[Any, ...]:
 class Row(NamedTuple):
     """A result on record.
 
-    `size` is the images' side in pixels; the interval, of the bootstrap over test images, is the strict protocol's alone.
+    `size` is the images' side in pixels; the interval is the bootstrap's over test images, of strict rows alone.
     """
 
     dataset: str
