@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, export, lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
 Images = Float[Array, "batch height width channel"]
@@ -35,15 +36,17 @@ def by_platform(*operands: Array, cpu: Callable[..., Any], default: Callable[...
     return lax.platform_dependent(*operands, cpu=cpu, default=default)
 
 
-def images_at_once(batch: Any, size: int) -> int | None:
+def images_at_once(batch: Any, size: int, total: int = 0) -> int | None:
     """The greatest divisor of the batch, half of it at most, that takes `CACHED_BYTES` at `size` floats an image.
+
+    Or that takes what a result of `total` floats does, to which each part of the batch adds.
 
     Half, for XLA fuses what stands in no loop into whatever takes it, and makes it anew for each use. None stands for
     all of them: where there is one, and where an exported program leaves the batch free.
     """
     if export.is_symbolic_dim(batch) or batch == 1:
         return None
-    fitting = max(1, min(batch // 2, CACHED_BYTES // (4 * size)))
+    fitting = max(1, min(batch // 2, max(CACHED_BYTES, 4 * total) // (4 * size)))
     return next(n for n in range(fitting, 0, -1) if batch % n == 0)
 
 
@@ -97,19 +100,26 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
 
     def by_patches(x: Array, kernel: Array) -> Array:
         patches = patches_of(padded(x), (height, width), strides)
-        return product(patches.reshape(-1, kernel[..., 0].size), kernel.reshape(-1, out)).reshape(
-            *patches.shape[:3], out
-        )
+        rows = patches.reshape(-1, patches.shape[-1])
+        return product(rows, kernel.reshape(-1, out)).reshape(*patches.shape[:3], out)
 
-    def kernel_gradient(x: Array, gradient: Array) -> Array:
+    def image_gradient(gradient: Array, kernel: Array) -> Array:
+        if not dense:
+            return jax.linear_transpose(lambda x: plain(x, kernel), jax.ShapeDtypeStruct(x.shape, x.dtype))(gradient)[0]
+        mirrored = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))  # or XLA leaves its fast form
+        sides = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip((height, width), padding, strict=True)]
+        return lax.conv_general_dilated(gradient, mirrored, strides, sides, **options)
+
+    def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
         return product_of_patches(padded(x), gradient, (height, width), strides)
 
-    if max(channels, out) <= NARROW and tuple(strides) == (1, 1):
+    dense = tuple(strides) == (1, 1)
+    if max(channels, out) <= NARROW and dense:
         cpu = by_rows
     elif x.shape[1] < height or x.shape[2] < width:
         cpu = by_patches
     else:
-        cpu = with_kernel_gradient(plain, kernel_gradient)
+        cpu = with_gradients(plain, image_gradient, kernel_gradient)
     return by_platform(x, kernel, cpu=cpu, default=plain)
 
 
@@ -130,22 +140,30 @@ def conv_of_rows(
     return reduce(jnp.add, products).reshape(batch, height, width, out)
 
 
-def with_kernel_gradient(form: Callable[[Array, Array], Array], gradient: Callable[[Array, Array], Array]) -> Any:
-    """A convolution `form(x, kernel)` whose gradient by the kernel is `gradient(x, gradient by the result)`."""
+def with_gradients(
+    form: Callable[[Array, Array], Array],
+    image_gradient: Callable[[Array, Array], Array],
+    kernel_gradient: Callable[[Array, Array, Array], Array],
+) -> Callable[[Array, Array], Array]:
+    """A convolution `form(x, kernel)` whose gradients, from that by its result, are written out.
+
+    That by the image is `image_gradient(gradient, kernel)`, that by the kernel `kernel_gradient(x, kernel, gradient)`.
+    """
 
     @jax.custom_vjp
     def conv(x: Array, kernel: Array) -> Array:
         return form(x, kernel)
 
-    def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        return form(x, kernel), (x, kernel)
+    def forward(x: Any, kernel: Any) -> tuple[Array, tuple[Array | None, Array]]:
+        return form(x.value, kernel.value), (x.value if kernel.perturbed else None, kernel.value)
 
-    def backward(kept: tuple[Array, Array], by_result: Array) -> tuple[Array, Array]:
+    def backward(kept: tuple[Array | None, Array], gradient: Any) -> tuple[Array, Array | None]:
         x, kernel = kept
-        (by_x,) = jax.vjp(lambda x: form(x, kernel), x)[1](by_result)
-        return by_x, gradient(x, by_result)
+        if isinstance(gradient, SymbolicZero):
+            gradient = jnp.zeros(gradient.shape, kernel.dtype)
+        return image_gradient(gradient, kernel), None if x is None else kernel_gradient(x, kernel, gradient)
 
-    conv.defvjp(forward, backward)
+    conv.defvjp(forward, backward, symbolic_zeros=True)
     return conv
 
 
@@ -177,17 +195,18 @@ def product_of_patches(
     rows, columns = size
 
     def some(images: Array, gradient: Array) -> Array:
-        patches = patches_of(images, size, strides).reshape(-1, rows * columns * channels)
+        patches = patches_of(images, size, strides).reshape(-1, seen)
         return product_over_rows(patches, gradient.reshape(-1, out))
 
     def accumulate(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
         return total + some(*chunk), None
 
-    count = images_at_once(batch, height * width * rows * columns * channels)
+    seen = rows * columns * channels
+    count = images_at_once(batch, height * width * seen, total=seen * out)
     if count is None:
         total = some(padded_images, gradient)
     else:
-        zeros = jnp.zeros((rows * columns * channels, out), gradient.dtype)
+        zeros = jnp.zeros((seen, out), gradient.dtype)
         chunks = jax.tree.map(lambda x: x.reshape(-1, count, *x.shape[1:]), (padded_images, gradient))
         total, _ = lax.scan(accumulate, zeros, chunks)
     return total.reshape(rows, columns, channels, out)

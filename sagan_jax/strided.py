@@ -4,15 +4,13 @@ On a CPU each is one matrix product, its patches gathered or its results scatter
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
-from sagan_jax.convolution import Images, by_platform, product
+from sagan_jax.convolution import Images, by_platform, product, with_gradients
 
 
 def strided_conv(
@@ -66,22 +64,13 @@ def transposed_conv_plain(x: Array, kernel: Array) -> Array:
 def with_adjoint(form: Callable[..., Array], adjoint: Callable[..., Array]) -> Callable[..., Array]:
     """A convolution whose gradient by the image is another one, by name: what JAX makes of it, ONNX has no word for."""
 
-    @jax.custom_vjp
-    def plain(x: Array, kernel: Array) -> Array:
-        return form(x, kernel)
+    def image_gradient(gradient: Array, kernel: Array) -> Array:
+        return adjoint(gradient, kernel.swapaxes(2, 3))
 
-    def forward(x: Any, kernel: Any) -> tuple[Array, tuple[Array | None, Array]]:
-        return form(x.value, kernel.value), (x.value if kernel.perturbed else None, kernel.value)
+    def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
+        return jax.linear_transpose(lambda kernel: form(x, kernel), kernel)(gradient)[0]
 
-    def backward(kept: tuple[Array | None, Array], gradient: Any) -> tuple[Array, Array | None]:
-        x, kernel = kept
-        if isinstance(gradient, SymbolicZero):
-            gradient = jnp.zeros(gradient.shape, kernel.dtype)
-        by_x = adjoint(gradient, kernel.swapaxes(2, 3))
-        return by_x, None if x is None else jax.vjp(lambda kernel: form(x, kernel), kernel)[1](gradient)[0]
-
-    plain.defvjp(forward, backward, symbolic_zeros=True)
-    return plain
+    return with_gradients(form, image_gradient, kernel_gradient)
 
 
 def transposed_conv_as_product(x: Array, kernel: Array) -> Array:

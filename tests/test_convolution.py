@@ -114,6 +114,7 @@ def test_images_at_once_divide_the_batch_and_fit_the_cache(monkeypatch):
     assert convolution.images_at_once(7, size) == 1
     assert convolution.images_at_once(6, size) == 3  # half
     assert convolution.images_at_once(1, size) is None  # all of them
+    assert convolution.images_at_once(12, size, total=6 * size) == 6  # as much as the result
 
 
 @pytest.mark.parametrize("multiplier", [1, 2])
@@ -148,6 +149,7 @@ def test_convolutions_that_are_matrix_products_are_xlas(size, padding):
         (2, 1, 7, 1, (3, 3)),
         (1, 2, 3, 1, (0, 1)),
         (3, 5, 3, 1, (1, 1)),
+        (3, 5, 3, 1, (2, 0)),
         (3, 5, 3, 2, (0, 1)),
         (4, 2, 5, 3, (2, 0)),
         (3, 5, 7, 2, (3, 3)),
