@@ -83,7 +83,7 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
     Where each output sees one pixel, or all, it is a matrix product.
     """
     height, width, channels, out = kernel.shape
-    unpadded = all(sides == (0, 0) for sides in padding)
+    unpadded, unstrided = all(sides == (0, 0) for sides in padding), tuple(strides) == (1, 1)
     if unpadded and (height, width) == x.shape[1:3]:
         return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, out))[:, None, None, :]
     if unpadded and height == width == 1:
@@ -104,7 +104,7 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
         return product(rows, kernel.reshape(-1, out)).reshape(*patches.shape[:3], out)
 
     def image_gradient(gradient: Array, kernel: Array) -> Array:
-        if not dense:
+        if not unstrided:
             return jax.linear_transpose(lambda x: plain(x, kernel), jax.ShapeDtypeStruct(x.shape, x.dtype))(gradient)[0]
         mirrored = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))  # or XLA leaves its fast form
         sides = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip((height, width), padding, strict=True)]
@@ -113,8 +113,7 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
     def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
         return product_of_patches(padded(x), gradient, (height, width), strides)
 
-    dense = tuple(strides) == (1, 1)
-    if max(channels, out) <= NARROW and dense:
+    if max(channels, out) <= NARROW and unstrided:
         cpu = by_rows
     elif x.shape[1] < height or x.shape[2] < width:
         cpu = by_patches
