@@ -94,13 +94,13 @@ HEADER = Cell("method", "abnormal", "the paper", "strict AUROC", "reference prot
 
 
 def interval_over_seeds(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of two or more values with its 95 % interval by Student's t."""
+    """The mean of two or more AUROCs with its 95 % interval by Student's t, as far as it lies between 0 and 1."""
     import numpy as np
     from scipy import stats
 
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / len(values) ** 0.5
     reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
-    return mean, mean - reach, mean + reach
+    return mean, max(0.0, mean - reach), min(1.0, mean + reach)
 
 
 def said(value: float | None) -> str:

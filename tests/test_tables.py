@@ -79,6 +79,7 @@ def test_seeds_are_averaged_with_students_interval():
     mean, low, high = interval_over_seeds([0.5, 0.6, 0.7])
     assert (mean, high - mean) == pytest.approx((0.6, 4.3027 * 0.1 / 3**0.5), rel=1e-4)  # t(0.975, 2 degrees) = 4.3027
     assert mean - low == pytest.approx(high - mean)
+    assert interval_over_seeds([0.1, 0.9]) == (0.5, 0.0, 1.0)  # no AUROC lies beyond
     line = printed(*(row(seed=seed, auroc=auroc) for seed, auroc in enumerate((0.5, 0.6, 0.7))))["SAGAN", "a"]
     assert line.strict == "0.600 [0.352, 0.848]"
     assert line.trained == "3 seeds"
