@@ -83,7 +83,7 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
     Where each output sees one pixel, or all, it is a matrix product.
     """
     height, width, channels, out = kernel.shape
-    unpadded, unstrided = all(sides == (0, 0) for sides in padding), tuple(strides) == (1, 1)
+    unpadded = all(sides == (0, 0) for sides in padding)
     if unpadded and (height, width) == x.shape[1:3]:
         return (x.reshape(x.shape[0], -1) @ kernel.reshape(-1, out))[:, None, None, :]
     if unpadded and height == width == 1:
@@ -104,16 +104,16 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
         return product(rows, kernel.reshape(-1, out)).reshape(*patches.shape[:3], out)
 
     def image_gradient(gradient: Array, kernel: Array) -> Array:
-        if not unstrided:
-            return jax.linear_transpose(lambda x: plain(x, kernel), jax.ShapeDtypeStruct(x.shape, x.dtype))(gradient)[0]
         mirrored = lax.optimization_barrier(kernel[::-1, ::-1].swapaxes(2, 3))  # or XLA leaves its fast form
-        sides = [(n - 1 - low, n - 1 - high) for n, (low, high) in zip((height, width), padding, strict=True)]
-        return lax.conv_general_dilated(gradient, mirrored, strides, sides, **options)
+        axes = zip((height, width), padding, x.shape[1:3], gradient.shape[1:3], strides, strict=True)
+        sides = [(taps - 1 - low, size + low - stride * (seen - 1) - 1) for taps, (low, _), size, seen, stride in axes]
+        spread: dict[str, Any] = {**options, "lhs_dilation": strides}  # zeros between what the stride leaves apart
+        return lax.conv_general_dilated(gradient, mirrored, (1, 1), sides, **spread)
 
     def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
         return product_of_patches(padded(x), gradient, (height, width), strides)
 
-    if max(channels, out) <= NARROW and unstrided:
+    if max(channels, out) <= NARROW and tuple(strides) == (1, 1):
         cpu = by_rows
     elif x.shape[1] < height or x.shape[2] < width:
         cpu = by_patches
@@ -192,6 +192,7 @@ def product_of_patches(
     batch, height, width, out = gradient.shape
     channels = padded_images.shape[-1]
     rows, columns = size
+    seen = rows * columns * channels
 
     def some(images: Array, gradient: Array) -> Array:
         patches = patches_of(images, size, strides).reshape(-1, seen)
@@ -200,7 +201,6 @@ def product_of_patches(
     def accumulate(total: Array, chunk: tuple[Array, Array]) -> tuple[Array, None]:
         return total + some(*chunk), None
 
-    seen = rows * columns * channels
     count = images_at_once(batch, height * width * seen, total=seen * out)
     if count is None:
         total = some(padded_images, gradient)
