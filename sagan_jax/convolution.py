@@ -1,10 +1,10 @@
-"""Convolutions as XLA runs them fastest, one form for the CPU and one for accelerators; the same to within rounding.
+"""Convolutions in the fastest form for a CPU and in one for accelerators; the same to within rounding.
 
-XLA's gradients by a convolution's kernel are slow on a CPU, up to fifty times the convolution itself. There they are
-matrix products of patches, made for a few images at a time so that they stay in the cache; so is a convolution of maps
-smaller than its kernel, twenty to eighty times as fast as XLA's; and one of few channels, which leaves a CPU's vectors
-empty, is a product of whole rows of the map. `depthwise` and `strided` have the convolutions that SAGAN's generator and
-DCGAN's networks are made of.
+On a CPU they are kernels of the project's own, where there is a compiler for them. With XLA alone, whose gradients by a
+convolution's kernel take up to fifty times the convolution itself there, these are products of patches, made for some
+images at a time so that they stay in the cache; so is a convolution of maps smaller than its kernel, twenty to eighty
+times as fast as XLA's. One of few channels, which leaves a CPU's vectors empty, is a product of whole rows of the map.
+`depthwise` and `strided` have the convolutions that SAGAN's generator and DCGAN's networks are made of.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,8 @@ from jax import Array, export, lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float
 
+from sagan_jax import native
+
 Images = Float[Array, "batch height width channel"]
 
 CACHED_BYTES = 2 * 2**20
@@ -25,15 +27,25 @@ CACHED_BYTES = 2 * 2**20
 NARROW = 2
 """Convolutions of at most so many channels, in and out, take whole rows on a CPU."""
 
-plain_forms = jax.make_user_context(default_value=False)
-"""`with plain_forms(True):` traces the accelerators' form alone, for programs that know no platforms (ONNX)."""
+forms = jax.make_user_context(default_value="fastest")
+"""`with forms("portable"):` traces XLA's own kernels alone, for programs that run elsewhere; "plain" the accelerators'
+form alone, for those that know no platforms (ONNX)."""
 
 
 def by_platform(*operands: Array, cpu: Callable[..., Any], default: Callable[..., Any]) -> Any:
     """One form on a CPU and another elsewhere, decided when the program is compiled."""
-    if plain_forms.value:
+    if forms.value == "plain":
         return default(*operands)
     return lax.platform_dependent(*operands, cpu=cpu, default=default)
+
+
+def has_kernels(*operands: Array) -> bool:
+    """Whether a CPU's program that is traced now may call the project's own kernels on these.
+
+    Not where the batch is left free: such a program is to be exported, and has to run without them.
+    """
+    free = any(export.is_symbolic_dim(size) for operand in operands for size in operand.shape)
+    return forms.value == "fastest" and not free and native.usable(*operands)
 
 
 def images_at_once(batch: Any, size: int, total: int = 0) -> int | None:
@@ -115,11 +127,43 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
 
     if max(channels, out) <= NARROW and tuple(strides) == (1, 1):
         cpu = by_rows
+    elif has_kernels(x, kernel):
+        cpu = with_gradients(*native_forms(x.shape[1:3], (height, width), strides, padding))
     elif x.shape[1] < height or x.shape[2] < width:
         cpu = by_patches
     else:
         cpu = with_gradients(plain, image_gradient, kernel_gradient)
     return by_platform(x, kernel, cpu=cpu, default=plain)
+
+
+def native_forms(
+    image: Sequence[int], kernel: tuple[int, int], strides: Sequence[int], padding: Sequence[tuple[int, int]]
+) -> tuple[Callable[[Array, Array], Array], Callable[[Array, Array], Array], Callable[[Array, Array, Array], Array]]:
+    """For CPUs, a convolution and its gradients as `with_gradients` takes them: `kernels/convolution.cc`.
+
+    Args:
+        image: Height and width of the images.
+        kernel: Of the kernel.
+        strides: Down and across.
+        padding: Zeros before and after, down and across.
+    """
+    (above, _), (left, _) = padding
+    attributes = {"stride_down": strides[0], "stride_across": strides[1], "above": above, "left": left}
+    axes = zip(image, kernel, strides, padding, strict=True)
+    size = [(pixels + sum(sides) - taps) // stride + 1 for pixels, taps, stride, sides in axes]
+
+    def form(x: Array, kernel: Array) -> Array:
+        return native.call("sagan_conv", [(len(x), *size, kernel.shape[3])], x, kernel, **attributes)[0]
+
+    def image_gradient(gradient: Array, kernel: Array) -> Array:
+        shape = (len(gradient), *image, kernel.shape[2])
+        return native.call("sagan_conv_by_image", [shape], gradient, kernel, **attributes)[0]
+
+    def kernel_gradient(x: Array, _: Array, gradient: Array) -> Array:
+        shape = (*kernel, x.shape[3], gradient.shape[3])
+        return native.call("sagan_conv_by_kernel", [shape], x, gradient, **attributes)[0]
+
+    return form, image_gradient, kernel_gradient
 
 
 def conv_of_rows(

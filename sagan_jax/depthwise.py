@@ -1,8 +1,9 @@
-"""The depthwise-separable convolution, in one form for the CPU and one for accelerators; the same to within rounding.
+"""The depthwise-separable convolution, in forms for the CPU and one for accelerators; the same to within rounding.
 
-XLA's grouped convolutions are slow on a CPU, and the gradients of their kernels above all. There, a depthwise 3x3
-convolution is nine shifted multiply-adds, which vectorise over channels, on a few images at a time, so that what lies
-between it and the pointwise matrix product stays in the cache.
+On a CPU it is a kernel of the project's own, where there is a compiler for it. XLA's grouped convolutions are slow
+there, and the gradients of their kernels above all: with XLA alone a depthwise 3x3 convolution is nine shifted
+multiply-adds, which vectorise over channels, on a few images at a time, so that what lies between it and the pointwise
+matrix product stays in the cache.
 """
 
 import math
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from sagan_jax.convolution import Images, by_platform, images_at_once, product_over_rows
+from sagan_jax import native
+from sagan_jax.convolution import Images, by_platform, has_kernels, images_at_once, product_over_rows
 
 BLOCK_BYTES = 2**13
 """How much of a row of a map is looked at at once where kernel gradients are summed up on a CPU: the nearest cache
@@ -30,9 +32,9 @@ def depthwise_separable_conv(
     pointwise_bias: Float[Array, " out"],
 ) -> Float[Array, "batch height width out"]:
     """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias) (paper section 2.3)."""
-    return by_platform(
-        x, depthwise_kernel, depthwise_bias, pointwise_kernel, pointwise_bias, cpu=shifted_forward, default=grouped_conv
-    )
+    parameters = (depthwise_kernel, depthwise_bias, pointwise_kernel, pointwise_bias)
+    cpu = native_forward if has_kernels(x, *parameters) else shifted_forward
+    return by_platform(x, *parameters, cpu=cpu, default=grouped_conv)
 
 
 def forward(x: Array, *parameters: Array) -> tuple[Array, tuple[Array, ...]]:
@@ -46,7 +48,8 @@ def backward(inputs: tuple[Array, ...], gradient: Array) -> tuple[Array, ...]:
     def by_autodiff(gradient: Array, *inputs: Array) -> tuple[Array, ...]:
         return jax.vjp(grouped_conv, *inputs)[1](gradient)
 
-    return by_platform(gradient, *inputs, cpu=shifted_backward, default=by_autodiff)
+    cpu = native_backward if has_kernels(gradient, *inputs) else shifted_backward
+    return by_platform(gradient, *inputs, cpu=cpu, default=by_autodiff)
 
 
 depthwise_separable_conv.defvjp(forward, backward)
@@ -68,6 +71,35 @@ def grouped_conv(
     hidden = hidden + depthwise_bias.T.reshape(1, 1, 1, -1)
     pointwise_kernel = pointwise_kernel.swapaxes(0, 1).reshape(channels * multiplier, -1)
     return hidden @ pointwise_kernel + pointwise_bias[None, None, None, :]
+
+
+def native_forward(
+    x: Array, depthwise_kernel: Array, depthwise_bias: Array, pointwise_kernel: Array, pointwise_bias: Array
+) -> Array:
+    """For CPUs: `kernels/depthwise.cc`."""
+    parameters = (depthwise_kernel, depthwise_bias, pointwise_kernel, pointwise_bias)
+    (result,) = native.call("sagan_depthwise_forward", [(*x.shape[:3], len(pointwise_bias))], x, *parameters)
+    return result
+
+
+def native_backward(
+    gradient: Array,
+    x: Array,
+    depthwise_kernel: Array,
+    depthwise_bias: Array,
+    pointwise_kernel: Array,
+    pointwise_bias: Array,
+) -> tuple[Array, ...]:
+    """All five gradients."""
+    shapes = [x.shape, depthwise_kernel.shape, pointwise_kernel.shape, pointwise_bias.shape]
+    operands = (gradient, x, depthwise_kernel, depthwise_bias, pointwise_kernel)
+    by_x, by_depthwise, by_pointwise, by_bias = native.call("sagan_depthwise_backward", shapes, *operands)
+    return by_x, by_depthwise, by_depthwise_bias(by_bias, pointwise_kernel), by_pointwise, by_bias
+
+
+def by_depthwise_bias(by_pointwise_bias: Array, pointwise_kernel: Array) -> Array:
+    """The depthwise bias reaches the output through the pointwise kernel alone: the other's gradient, sent back."""
+    return jnp.einsum("o,kco->kc", by_pointwise_bias, pointwise_kernel)
 
 
 def padded(x: Array) -> Array:
@@ -147,12 +179,10 @@ def shifted_backward(
         chunks = (x.reshape(-1, count, *x.shape[1:]), gradient.reshape(-1, count, *gradient.shape[1:]))
         sums, by_x = lax.scan(accumulate, zeros, chunks)
     by_depthwise, by_pointwise, by_pointwise_bias = sums
-    # The depthwise bias reaches the output through the pointwise kernel alone: the other bias's gradient, sent back.
-    by_depthwise_bias = jnp.einsum("o,kco->kc", by_pointwise_bias, pointwise_kernel)
     return (
         by_x.reshape(x.shape),
         by_depthwise.reshape(depthwise_kernel.shape),
-        by_depthwise_bias,
+        by_depthwise_bias(by_pointwise_bias, pointwise_kernel),
         by_pointwise,
         by_pointwise_bias,
     )

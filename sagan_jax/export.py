@@ -76,7 +76,8 @@ def to_stablehlo(model: Model) -> bytes:
 
     The program runs on a CPU or an NVIDIA GPU, its weights inside.
     """
-    program = jax.export.export(jax.jit(scorer(model)), platforms=PLATFORMS)(free_batch(model))
+    with convolution.forms("portable"):
+        program = jax.export.export(jax.jit(scorer(model)), platforms=PLATFORMS)(free_batch(model))
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata(model), indent=2))
@@ -100,7 +101,7 @@ def to_onnx(model: Model) -> bytes:
         return tuple(scorer(model)(images).values())
 
     images = free_batch(model)
-    with convolution.plain_forms(True):
+    with convolution.forms("plain"):
         program = jax.make_jaxpr(score)(images)  # here, for the converter's own layers have no gradients to search by
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of shapes without a type, which do no harm
     try:

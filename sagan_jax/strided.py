@@ -1,6 +1,7 @@
 """DCGAN's two convolutions of stride 2, in one form for the CPU and one for accelerators; the same to within rounding.
 
-On a CPU each is one matrix product, its patches gathered or its results scattered by shifts.
+On a CPU each is a kernel of the project's own, where there is a compiler for it. With XLA alone it is one matrix
+product, its patches gathered or its results scattered by shifts.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from sagan_jax.convolution import Images, by_platform, product, with_gradients
+from sagan_jax.convolution import Images, by_platform, has_kernels, native_forms, product, with_gradients
+
+DCGAN = ((4, 4), (2, 2), ((1, 1), (1, 1)))
+"""Its kernel, strides and padding."""
 
 
 def strided_conv(
@@ -18,7 +22,9 @@ def strided_conv(
 ) -> Float[Array, "batch half_height half_width out"]:
     """4x4 convolution, stride 2, padding 1, no bias: DCGAN's."""
     plain = with_adjoint(strided_conv_plain, transposed_conv_plain)
-    return by_platform(x, kernel, cpu=strided_conv_as_product, default=plain)
+    native = with_gradients(*native_forms(x.shape[1:3], *DCGAN))
+    cpu = native if has_kernels(x, kernel) else strided_conv_as_product
+    return by_platform(x, kernel, cpu=cpu, default=plain)
 
 
 def strided_conv_plain(x: Array, kernel: Array) -> Array:
@@ -46,7 +52,27 @@ def transposed_conv(
     Pixel (i, j) times `kernel[a, b]` is added to pixel (2i - 1 + a, 2j - 1 + b) of the result, as in PyTorch.
     """
     plain = with_adjoint(transposed_conv_plain, strided_conv_plain)
-    return by_platform(x, kernel, cpu=transposed_conv_as_product, default=plain)
+    cpu = native_transposed_conv(x) if has_kernels(x, kernel) else transposed_conv_as_product
+    return by_platform(x, kernel, cpu=cpu, default=plain)
+
+
+def native_transposed_conv(x: Array) -> Callable[[Array, Array], Array]:
+    """For CPUs: the gradient by its image of the convolution that halves the map, and that one its own gradient."""
+    halve, double, by_kernel = native_forms((2 * x.shape[1], 2 * x.shape[2]), *DCGAN)
+
+    def swapped(kernel: Array) -> Array:
+        return kernel.swapaxes(2, 3)
+
+    def form(x: Array, kernel: Array) -> Array:
+        return double(x, swapped(kernel))
+
+    def image_gradient(gradient: Array, kernel: Array) -> Array:
+        return halve(gradient, swapped(kernel))
+
+    def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
+        return swapped(by_kernel(gradient, kernel, x))
+
+    return with_gradients(form, image_gradient, kernel_gradient)
 
 
 def transposed_conv_plain(x: Array, kernel: Array) -> Array:

@@ -13,6 +13,7 @@ import jax
 import jax.export
 import numpy as np
 
+from sagan_jax import convolution
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.model import Model, untrained_model
@@ -32,7 +33,8 @@ def read_by_scoring(model: Model) -> set[str]:
     """The names of the leaves of the state that the detector's scores depend on."""
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model.state)
     images = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32)
-    program = jax.export.export(jax.jit(model.detector.score))(state, images)
+    with convolution.forms("portable"):
+        program = jax.export.export(jax.jit(model.detector.score))(state, images)
     names = leaf_names(state)
     return {names[i] for i in program.module_kept_var_idx if i < len(names)}
 

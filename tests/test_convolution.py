@@ -13,6 +13,13 @@ from scipy.signal import correlate2d
 from sagan_jax import convolution, depthwise, strided
 
 
+@pytest.fixture(params=["fastest", "portable"])
+def forms(request):
+    """With the project's own kernels where a compiler can be had, and with XLA's alone."""
+    with convolution.forms(request.param):
+        yield
+
+
 def draws(*shapes, seed=0):
     draw = [np.random.default_rng([seed, i]).normal(size=shape) for i, shape in enumerate(shapes)]
     return [jnp.asarray(values, jnp.float32) for values in draw]
@@ -32,15 +39,17 @@ def by_scipy(*arguments):
     return result + pointwise_bias
 
 
+@pytest.mark.usefixtures("forms")
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize("channels", [1, 3, 8])
-def test_both_forms_of_the_depthwise_separable_convolution_are_scipys(channels, multiplier):
+def test_each_form_of_the_depthwise_separable_convolution_are_scipys(channels, multiplier):
     (x,) = draws((3, 4, 6, channels))
     p = parameters(channels, multiplier, 5)
     for form in (depthwise.depthwise_separable_conv, depthwise.grouped_conv, depthwise.shifted_forward):
         np.testing.assert_allclose(form(x, *p), by_scipy(x, *p), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("forms")
 @pytest.mark.parametrize("cached_bytes", [1, 2**30])  # one image at a time; all at once
 @pytest.mark.parametrize("multiplier", [1, 2])
 def test_its_five_gradients_are_those_of_the_plain_form(monkeypatch, cached_bytes, multiplier):
@@ -57,6 +66,7 @@ def test_its_five_gradients_are_those_of_the_plain_form(monkeypatch, cached_byte
         np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("forms")
 def test_it_can_be_mapped_over_models():
     (x,) = draws((2, 3, 4, 4, 3))
     p = parameters(3, 2, 5)
@@ -67,8 +77,9 @@ def test_it_can_be_mapped_over_models():
         )
 
 
+@pytest.mark.usefixtures("forms")
 @pytest.mark.parametrize("channels", [1, 3, 8])
-def test_both_forms_of_the_strided_convolution_are_scipys(channels):
+def test_each_form_of_the_strided_convolution_are_scipys(channels):
     x, kernel = draws((2, 8, 6, channels), (4, 4, channels, 5))
     expected = np.zeros((2, 4, 3, 5))
     for image, c, out in np.ndindex(2, channels, 5):
@@ -78,8 +89,9 @@ def test_both_forms_of_the_strided_convolution_are_scipys(channels):
         np.testing.assert_allclose(form(x, kernel), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("forms")
 @pytest.mark.parametrize("channels", [1, 3, 8])
-def test_both_forms_of_the_transposed_convolution_add_each_pixels_kernel_where_it_belongs(channels):
+def test_each_form_of_the_transposed_convolution_add_each_pixels_kernel_where_it_belongs(channels):
     x, kernel = draws((2, 3, 4, channels), (4, 4, channels, 5))
     expected = np.zeros((2, 8, 10, 5))  # with the one pixel of padding around
     for row, column in np.ndindex(3, 4):
@@ -94,6 +106,7 @@ def test_both_forms_of_the_transposed_convolution_add_each_pixels_kernel_where_i
         np.testing.assert_allclose(form(x, kernel), expected[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("forms")
 def test_the_transposed_convolution_is_the_strided_ones_gradient_and_the_other_way_round():
     x, kernel, half = draws((2, 6, 8, 3), (4, 4, 3, 5), (2, 3, 4, 5))
 
@@ -129,7 +142,7 @@ def test_a_batch_left_free_gives_what_a_batch_of_known_size_gives(multiplier):
 def test_plain_forms_know_no_platforms():
     x, kernel = draws((1, 4, 4, 3), (4, 4, 3, 5))
     assert "platform" in str(jax.make_jaxpr(strided.strided_conv)(x, kernel))
-    with convolution.plain_forms(True):
+    with convolution.forms("plain"):
         assert "platform" not in str(jax.make_jaxpr(strided.strided_conv)(x, kernel))
 
 
@@ -142,6 +155,7 @@ def test_convolutions_that_are_matrix_products_are_xlas(size, padding):
     np.testing.assert_allclose(convolution.conv(x, kernel, (1, 1), sides, **layouts), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("forms")
 @pytest.mark.parametrize("cached_bytes", [1, 2**30])  # one image at a time; half of them
 @pytest.mark.parametrize(
     ("channels", "out", "size", "stride", "padding"),
