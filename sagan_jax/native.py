@@ -13,11 +13,11 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 from jax import Array
 
@@ -52,10 +52,10 @@ def processor() -> str:
     return "\n".join([platform.machine(), platform.processor(), *sorted(told)])
 
 
-def library_name(version: str) -> str:
+def library_name(compiler_version: str) -> str:
     """The file's name for this version of the compiler; another for other sources, processors or versions of XLA."""
     sources = (path.read_text() for path in sorted(SOURCES.iterdir()))
-    parts = [version, processor(), jaxlib.__version__, *FLAGS, *sources]
+    parts = [compiler_version, processor(), version("jaxlib"), *FLAGS, *sources]
     return f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
 
 
@@ -67,8 +67,8 @@ def compiled() -> Path | None:
     machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
     units = [str(path) for path in sorted(SOURCES.glob("*.cc"))]
     try:
-        version = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
-        library = cache_folder() / "kernels" / library_name(version)
+        told = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
+        library = cache_folder() / "kernels" / library_name(told)
         if not library.exists():
             library.parent.mkdir(parents=True, exist_ok=True)
             with replacing(library) as file:

@@ -87,15 +87,15 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array kernel, Result result
   in_parallel(threads, strips, [&](int64_t strip) {
     const int64_t first = strip * conv.rows_at_once, last = std::min(conv.result_rows(), first + conv.rows_at_once);
     const int64_t most = conv.rows_at_once * conv.across, pixels = (last - first) * conv.across;
-    const auto own = own_memory.of({most * conv.step, most * conv.padded_out});
+    const auto own = own_memory.of({most * conv.step, most * conv.padded_out, conv.padded_out});
     float* place = result->typed_data() + first * conv.across * conv.out;
     const bool whole = conv.out == conv.padded_out;
     float* sums = whole ? place : own[1];
-    std::fill_n(sums, pixels * conv.padded_out, 0.0f);
+    std::fill_n(own[2], conv.padded_out, 0.0f);
     for (int64_t i = 0; i < groups; ++i) {
       conv.gather(x.typed_data(), i * conv.taken, first, last, own[0]);
-      add_product(pixels, conv.seen, conv.padded_out, own[0], conv.step, panels + i * panels_size, sums,
-                  conv.padded_out);
+      product(pixels, conv.seen, conv.padded_out, own[0], conv.step, panels + i * panels_size, i ? sums : own[2],
+              i ? conv.padded_out : 0, sums, conv.padded_out);
     }
     for (int64_t i = 0; i < pixels && !whole; ++i)
       std::copy_n(sums + i * conv.padded_out, conv.out, place + i * conv.out);
@@ -121,15 +121,16 @@ ffi::Error by_image(ffi::ThreadPool threads, Array gradient, Array kernel, Resul
   in_parallel(threads, (conv.batch + at_once - 1) / at_once, [&](int64_t i) {
     const int64_t size = conv.height * conv.width * conv.channels, most = conv.rows_at_once * conv.across;
     const int64_t first_image = i * at_once, last_image = std::min(conv.batch, first_image + at_once);
-    float* patches = own_memory.of({most * conv.step})[0];
+    const auto own = own_memory.of({most * conv.step, padded_seen});
+    float *patches = own[0], *zeros = own[1];
+    std::fill_n(zeros, padded_seen, 0.0f);
     std::fill_n(result->typed_data() + first_image * size, (last_image - first_image) * size, 0.0f);
     const int64_t end = last_image * conv.down;
     for (int64_t first = first_image * conv.down; first < end; first += conv.rows_at_once) {
       const int64_t last = std::min(end, first + conv.rows_at_once), pixels = (last - first) * conv.across;
       for (int64_t group = 0; group < groups; ++group) {
-        std::fill_n(patches, pixels * conv.step, 0.0f);
-        add_product(pixels, conv.out, padded_seen, gradient.typed_data() + first * conv.across * conv.out, conv.out,
-                    panels + group * panels_size, patches, conv.step);
+        product(pixels, conv.out, padded_seen, gradient.typed_data() + first * conv.across * conv.out, conv.out,
+                panels + group * panels_size, zeros, 0, patches, conv.step);
         conv.scatter(patches, group * conv.taken, first, last, result->typed_data());
       }
     }

@@ -243,8 +243,7 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array depthwise_kernel, Arr
     float* place = result->typed_data() + first * conv.width * conv.out;
     const bool whole = conv.out == conv.padded_out;
     float* sums = whole ? place : own[3];
-    for (int64_t i = 0; i < pixels; ++i) std::copy_n(bias, conv.padded_out, sums + i * conv.padded_out);
-    add_product(pixels, conv.between, conv.padded_out, between, step, panels, sums, conv.padded_out);
+    product(pixels, conv.between, conv.padded_out, between, step, panels, bias, 0, sums, conv.padded_out);
     for (int64_t i = 0; i < pixels && !whole; ++i)
       std::copy_n(sums + i * conv.padded_out, conv.out, place + i * conv.out);
   }});
@@ -279,8 +278,7 @@ class Backward {
       depthwise(conv_, images, first, last, results, step);
       add_transposed_product(conv_.between, pixels, conv_.padded_out, results, step, gradient, out_step, by_pointwise);
       float* by_these = by_results + 2 * width * step;  // after the two rows before them
-      std::fill_n(by_these, pixels * step, 0.0f);
-      add_product(pixels, conv_.out, conv_.between, gradient, out_step, panels_, by_these, step);
+      product(pixels, conv_.out, conv_.between, gradient, out_step, panels_, zeros, 0, by_these, step);
       for (int64_t row = first; row < last; ++row) {
         const Rows rows = images.around(row);
         by_twos(conv_.copies, [&]<int copies>(int64_t j) {

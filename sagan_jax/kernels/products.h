@@ -47,15 +47,16 @@ inline int64_t in_vectors(int64_t count) { return (count + kLanes - 1) / kLanes 
 // Rows of a power of two lie in the same few places of a cache; so many floats more, and they do not.
 inline int64_t apart(int64_t columns) { return columns + 16; }
 
-// c[M, N vectors] += a[M, depth] b[depth, N vectors]; a step along the depth is `a_step` in a, `b_step` in b.
+// c[M, N vectors] = start + a[M, depth] b[depth, N vectors]; a step along the depth is `a_step` in a, `b_step` in b.
+// `start` may be c itself, or one row for all, its `start_row` zero.
 template <int M, int N>
-inline void add_block(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t depth,
-                      float* c, int64_t c_row) {
+inline void block(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, int64_t depth,
+                  const float* start, int64_t start_row, float* c, int64_t c_row) {
   Vector sums[M][N];
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) sums[i][j] = load(c + i * c_row + j * kLanes);
+    for (int j = 0; j < N; ++j) sums[i][j] = load(start + i * start_row + j * kLanes);
   for (int64_t k = 0; k < depth; ++k, a += a_step, b += b_step) {
     Vector right[N];
 #pragma GCC unroll 4
@@ -74,33 +75,34 @@ inline void add_block(const float* a, int64_t a_row, int64_t a_step, const float
 }
 
 template <int N, int M = kTall>
-inline void add_blocks(int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step,
-                       int64_t depth, float* c, int64_t c_row) {
-  for (; rows >= M; rows -= M, a += M * a_row, c += M * c_row)
-    add_block<M, N>(a, a_row, a_step, b, b_step, depth, c, c_row);
+inline void blocks(int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step,
+                   int64_t depth, const float* start, int64_t start_row, float* c, int64_t c_row) {
+  for (; rows >= M; rows -= M, a += M * a_row, start += M * start_row, c += M * c_row)
+    block<M, N>(a, a_row, a_step, b, b_step, depth, start, start_row, c, c_row);
   if constexpr (M > 1) {
-    if (rows) add_blocks<N, M - 1>(rows, a, a_row, a_step, b, b_step, depth, c, c_row);
+    if (rows) blocks<N, M - 1>(rows, a, a_row, a_step, b, b_step, depth, start, start_row, c, c_row);
   }
 }
 
 // The same of as many columns as there are, at most a panel's, and a multiple of a vector's.
 template <int N = kWide>
-inline void add_columns(int64_t columns, int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b,
-                        int64_t b_step, int64_t depth, float* c, int64_t c_row) {
-  if (columns == N * kLanes) return add_blocks<N>(rows, a, a_row, a_step, b, b_step, depth, c, c_row);
-  if constexpr (N > 1) add_columns<N - 1>(columns, rows, a, a_row, a_step, b, b_step, depth, c, c_row);
+inline void panel(int64_t columns, int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b,
+                  int64_t b_step, int64_t depth, const float* start, int64_t start_row, float* c, int64_t c_row) {
+  if (columns == N * kLanes)
+    return blocks<N>(rows, a, a_row, a_step, b, b_step, depth, start, start_row, c, c_row);
+  if constexpr (N > 1) panel<N - 1>(columns, rows, a, a_row, a_step, b, b_step, depth, start, start_row, c, c_row);
 }
 
-// A matrix [depth, columns] cut into panels of kPanel columns, each whole and row by row, the last one narrower.
-// `columns` is a multiple of a vector's lanes.
-inline void add_product(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t a_row,
-                        const float* panels, float* c, int64_t c_row) {
-  for (int64_t from = 0; from < depth; from += kDepth) {
+// c[rows, columns] = start + a[rows, depth] times a matrix [depth, columns], cut into panels of kPanel columns, each
+// whole and row by row, the last one narrower. `columns` is a multiple of a vector's lanes.
+inline void product(int64_t rows, int64_t depth, int64_t columns, const float* a, int64_t a_row, const float* panels,
+                    const float* start, int64_t start_row, float* c, int64_t c_row) {
+  for (int64_t from = 0; from < depth; from += kDepth, start = c, start_row = c_row) {
     const int64_t some = std::min(kDepth, depth - from);
     for (int64_t column = 0; column < columns; column += kPanel) {
       const int64_t wide = std::min(kPanel, columns - column);
-      add_columns(wide, rows, a + from, a_row, 1, panels + column * depth + from * wide, wide, some, c + column,
-                  c_row);
+      panel(wide, rows, a + from, a_row, 1, panels + column * depth + from * wide, wide, some, start + column,
+            start_row, c + column, c_row);
     }
   }
 }
@@ -110,7 +112,8 @@ inline void add_transposed_product(int64_t rows, int64_t depth, int64_t columns,
                                    const float* b, int64_t b_row, float* panels) {
   for (int64_t column = 0; column < columns; column += kPanel) {
     const int64_t wide = std::min(kPanel, columns - column);
-    add_columns(wide, rows, a, 1, a_row, b + column, b_row, depth, panels + column * rows, wide);
+    float* c = panels + column * rows;
+    panel(wide, rows, a, 1, a_row, b + column, b_row, depth, c, wide, c, wide);
   }
 }
 
