@@ -27,6 +27,9 @@ CACHED_BYTES = 2 * 2**20
 NARROW = 2
 """Convolutions of at most so many channels, in and out, take whole rows on a CPU."""
 
+VECTOR = 16
+"""The most floats that a vector of a CPU holds; the kernel of 3x3 convolutions takes channels in whole vectors."""
+
 forms = jax.make_user_context(default_value="fastest")
 """`with forms("portable"):` traces XLA's own kernels alone, for programs that run elsewhere; "plain" the accelerators'
 form alone, for those that know no platforms (ONNX)."""
@@ -139,7 +142,9 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
 def native_forms(
     image: Sequence[int], kernel: tuple[int, int], strides: Sequence[int], padding: Sequence[tuple[int, int]]
 ) -> tuple[Callable[[Array, Array], Array], Callable[[Array, Array], Array], Callable[[Array, Array, Array], Array]]:
-    """For CPUs, a convolution and its gradients as `with_gradients` takes them: `kernels/convolution.cc`.
+    """For CPUs, a convolution and its gradients as `with_gradients` takes them.
+
+    `kernels/winograd.cc` has those of 3x3 kernels and stride 1, `kernels/convolution.cc` all others.
 
     Args:
         image: Height and width of the images.
@@ -147,20 +152,33 @@ def native_forms(
         strides: Down and across.
         padding: Zeros before and after, down and across.
     """
-    (above, _), (left, _) = padding
-    attributes = {"stride_down": strides[0], "stride_across": strides[1], "above": above, "left": left}
+    (above, below), (left, right) = padding
+    sides = {"above": above, "left": left}
+    attributes = {"stride_down": strides[0], "stride_across": strides[1], **sides}
     axes = zip(image, kernel, strides, padding, strict=True)
-    size = [(pixels + sum(sides) - taps) // stride + 1 for pixels, taps, stride, sides in axes]
+    size = [(pixels + sum(zeros) - taps) // stride + 1 for pixels, taps, stride, zeros in axes]
+    small = kernel == (3, 3) and tuple(strides) == (1, 1) and max(above, below, left, right) <= 2
 
-    def form(x: Array, kernel: Array) -> Array:
-        return native.call("sagan_conv", [(len(x), *size, kernel.shape[3])], x, kernel, **attributes)[0]
+    def by_winograd(weights: Array) -> bool:
+        return small and weights.shape[2] % VECTOR == 0 and weights.shape[3] % VECTOR == 0
 
-    def image_gradient(gradient: Array, kernel: Array) -> Array:
-        shape = (len(gradient), *image, kernel.shape[2])
-        return native.call("sagan_conv_by_image", [shape], gradient, kernel, **attributes)[0]
+    def form(x: Array, weights: Array) -> Array:
+        shape = (len(x), *size, weights.shape[3])
+        if by_winograd(weights):
+            return native.call("sagan_winograd", [shape], x, weights, **sides)[0]
+        return native.call("sagan_conv", [shape], x, weights, **attributes)[0]
 
-    def kernel_gradient(x: Array, _: Array, gradient: Array) -> Array:
+    def image_gradient(gradient: Array, weights: Array) -> Array:
+        shape = (len(gradient), *image, weights.shape[2])
+        if by_winograd(weights):
+            mirrored = weights[::-1, ::-1].swapaxes(2, 3)
+            return native.call("sagan_winograd", [shape], gradient, mirrored, above=2 - above, left=2 - left)[0]
+        return native.call("sagan_conv_by_image", [shape], gradient, weights, **attributes)[0]
+
+    def kernel_gradient(x: Array, weights: Array, gradient: Array) -> Array:
         shape = (*kernel, x.shape[3], gradient.shape[3])
+        if by_winograd(weights):
+            return native.call("sagan_winograd_by_kernel", [shape], x, gradient, **sides)[0]
         return native.call("sagan_conv_by_kernel", [shape], x, gradient, **attributes)[0]
 
     return form, image_gradient, kernel_gradient

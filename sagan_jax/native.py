@@ -32,6 +32,8 @@ TARGETS = (
     "sagan_conv_by_kernel",
     "sagan_depthwise_forward",
     "sagan_depthwise_backward",
+    "sagan_winograd",
+    "sagan_winograd_by_kernel",
 )
 """The kernels by name, in the library and in XLA's programs."""
 

@@ -66,6 +66,10 @@ def test_the_depthwise_kernels_are_the_xla_forms(shape, multiplier, out):
         ((40, 2, 2, 20), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),  # maps smaller than the kernel
         ((2, 7, 150, 5), 3, (2, 5), (3, 1), ((0, 2), (4, 0))),
         ((2, 5, 6, 4), 3, (2, 2), (3, 3), ((0, 0), (0, 0))),  # pixels that no tap sees
+        ((3, 16, 16, 16), 32, (3, 3), (1, 1), ((1, 1), (1, 1))),  # from here on by Winograd's algorithm
+        ((2, 7, 9, 32), 80, (3, 3), (1, 1), ((1, 0), (2, 2))),  # tiles cut off; more than a panel
+        ((40, 2, 2, 144), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((140, 1, 3, 16), 16, (3, 3), (1, 1), ((1, 1), (0, 0))),
     ],
 )
 def test_the_convolutions_kernels_are_xlas(shape, out, size, strides, padding):
