@@ -96,11 +96,15 @@ def registered() -> bool:
     return True
 
 
-def usable(*operands: Array) -> bool:
-    """Whether a CPU's program that is traced now can call the kernels on these."""
+def for_cpu() -> bool:
+    """Whether what is traced now is to run on a CPU."""
     default: Any = jax.config.values.get("jax_default_device")
-    runs_on = jax.default_backend() if default is None else default.platform
-    return runs_on == "cpu" and all(operand.dtype == "float32" for operand in operands) and registered()
+    return (jax.default_backend() if default is None else default.platform) == "cpu"
+
+
+def usable(*operands: Array) -> bool:
+    """Whether a program that is traced now can call the kernels on these."""
+    return for_cpu() and all(operand.dtype == "float32" for operand in operands) and registered()
 
 
 def call(name: str, shapes: Sequence[Sequence[int]], *operands: Array, **attributes: int) -> tuple[Array, ...]:

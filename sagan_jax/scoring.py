@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float, Int, UInt8
 
+from sagan_jax import native
 from sagan_jax.data.patches import Patches, score_large
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import Detector, State, Statistics
@@ -25,6 +26,10 @@ from sagan_jax.training import normalise
 Field = Literal["total", "reconstruction", "latent", "map", "reconstructed"]
 PER_IMAGE: tuple[Field, ...] = ("total", "reconstruction", "latent")
 QUANTILES = 1001
+PART_PIXELS = 2**14
+"""How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
+system maps no new pages each time. But at least `PART_IMAGES`, for weights are made ready anew for each part."""
+PART_IMAGES = 4
 ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
 
 
@@ -48,8 +53,18 @@ def score_batch(
     Returns:
         The wanted fields by name.
     """
-    scores = detector.score(state, normalise(images), statistics=statistics)
-    return {field: getattr(scores, field) for field in fields}
+
+    def score(images: Array | np.ndarray) -> dict[str, Array]:
+        scores = detector.score(state, normalise(images), statistics=statistics)
+        return {field: getattr(scores, field) for field in fields}
+
+    batch, height, width, _ = images.shape
+    most = max(PART_IMAGES, PART_PIXELS // (height * width))
+    part = next((size for size in range(min(most, batch), most // 2, -1) if batch % size == 0), batch)
+    if part == batch or statistics == "batch" or not native.for_cpu():
+        return score(images)
+    scores = lax.map(score, images.reshape(-1, part, *images.shape[1:]))
+    return {field: values.reshape(batch, *values.shape[2:]) for field, values in scores.items()}
 
 
 def score_images(
