@@ -1,6 +1,6 @@
 """Kernels of the project's own for CPUs: compiled from `kernels/` by the machine's C++ compiler when first wanted.
 
-The library lies in the user's cache folder, one for each version of the sources, the compiler and the processor. Where
+The libraries lie in the user's cache folder, one of each source for every version of it, compiler and processor. Where
 there is no compiler (g++, clang++ or `$CXX`; an empty `$CXX` is none), XLA's own kernels serve: the same to within
 rounding, and slower.
 """
@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,16 +27,12 @@ from sagan_jax.whole_file import replacing
 
 SOURCES = Path(__file__).parent / "kernels"
 FLAGS = ("-std=c++20", "-O3", "-DNDEBUG", "-fPIC", "-shared")
-TARGETS = (
-    "sagan_conv",
-    "sagan_conv_by_image",
-    "sagan_conv_by_kernel",
-    "sagan_depthwise_forward",
-    "sagan_depthwise_backward",
-    "sagan_winograd",
-    "sagan_winograd_by_kernel",
-)
-"""The kernels by name, in the library and in XLA's programs."""
+KERNELS = {
+    "convolution": ("sagan_conv", "sagan_conv_by_image", "sagan_conv_by_kernel"),
+    "depthwise": ("sagan_depthwise_forward", "sagan_depthwise_backward"),
+    "winograd": ("sagan_winograd", "sagan_winograd_by_kernel"),
+}
+"""The kernels of each source file by name, in its library and in XLA's programs."""
 
 
 def compiler() -> str | None:
@@ -54,28 +51,27 @@ def processor() -> str:
     return "\n".join([platform.machine(), platform.processor(), *sorted(told)])
 
 
-def library_name(compiler_version: str) -> str:
-    """The file's name for this version of the compiler; another for other sources, processors or versions of XLA."""
-    sources = (path.read_text() for path in sorted(SOURCES.iterdir()))
-    parts = [compiler_version, processor(), version("jaxlib"), *FLAGS, *sources]
-    return f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
+def library_name(source: str, compiler_version: str) -> str:
+    """The name of a source file's library; another for other sources, compilers, processors or versions of XLA."""
+    texts = [path.read_text() for path in sorted(SOURCES.iterdir()) if path.stem == source or path.suffix == ".h"]
+    parts = [compiler_version, processor(), version("jaxlib"), *FLAGS, *texts]
+    return f"{source}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
 
 
-def compiled() -> Path | None:
-    """The library, compiled if it is not there yet; None if it cannot be."""
+def compiled(source: str) -> Path | None:
+    """A source file's library, compiled if it is not there yet; None if it cannot be."""
     command = compiler()
     if command is None:
         return None
     machine = "-mcpu=native" if platform.machine() in ("aarch64", "arm64") else "-march=native"
-    units = [str(path) for path in sorted(SOURCES.glob("*.cc"))]
     try:
         told = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
-        library = cache_folder() / "kernels" / library_name(told)
+        library = cache_folder() / "kernels" / library_name(source, told)
         if not library.exists():
             library.parent.mkdir(parents=True, exist_ok=True)
             with replacing(library) as file:
-                arguments = [*FLAGS, machine, "-isystem", jax.ffi.include_dir(), *units, "-o", file.name]
-                subprocess.run([command, *arguments], check=True, capture_output=True)
+                places = ["-isystem", jax.ffi.include_dir(), str(SOURCES / f"{source}.cc"), "-o", file.name]
+                subprocess.run([command, *FLAGS, machine, *places], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return library
@@ -83,16 +79,18 @@ def compiled() -> Path | None:
 
 @cache
 def registered() -> bool:
-    """Whether XLA has the kernels; the first call compiles them, in a few seconds, or finds them compiled."""
-    path = compiled()
-    if path is None:
-        return False
+    """Whether XLA has the kernels; the first call compiles them, in some seconds, or finds them compiled."""
+    with ThreadPoolExecutor() as pool:
+        paths = list(pool.map(compiled, KERNELS))
     try:
-        library = ctypes.CDLL(str(path))
+        libraries = [ctypes.CDLL(str(path)) for path in paths if path is not None]
     except OSError:
         return False
-    for name in TARGETS:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
+    if len(libraries) < len(KERNELS):
+        return False
+    for library, names in zip(libraries, KERNELS.values(), strict=True):
+        for name in names:
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu")
     return True
 
 

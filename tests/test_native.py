@@ -130,13 +130,13 @@ def test_only_float32_programs_for_this_machines_cpu_call_the_kernels():
 
 
 @compiled
-def test_the_library_is_compiled_once(monkeypatch, tmp_path):
+def test_a_library_is_compiled_once(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library = native.compiled()
+    library = native.compiled("depthwise")
     assert library is not None
     assert [library] == list((tmp_path / "sagan_jax" / "kernels").iterdir())
     written = library.stat()
-    assert native.compiled() == library
+    assert native.compiled("depthwise") == library
     assert library.stat() == written
 
 
@@ -157,8 +157,9 @@ def test_without_a_compiler_xlas_own_kernels_give_the_same(compiler, tmp_path):
 
 
 def test_another_processor_or_compiler_has_a_library_of_its_own(monkeypatch):
-    name = native.library_name("g++ 12")
-    assert native.library_name("g++ 12") == name
-    assert native.library_name("g++ 13") != name
+    name = native.library_name("depthwise", "g++ 12")
+    assert name.startswith("depthwise-")
+    assert native.library_name("depthwise", "g++ 12") == name
+    assert native.library_name("depthwise", "g++ 13") != name
     monkeypatch.setattr(native, "processor", lambda: "another")
-    assert native.library_name("g++ 12") != name
+    assert native.library_name("depthwise", "g++ 12") != name
