@@ -163,23 +163,24 @@ def native_forms(
         return small and weights.shape[2] % VECTOR == 0 and weights.shape[3] % VECTOR == 0
 
     def form(x: Array, weights: Array) -> Array:
-        shape = (len(x), *size, weights.shape[3])
+        shape = (None, *size, weights.shape[3])
         if by_winograd(weights):
-            return native.call("sagan_winograd", [shape], x, weights, **sides)[0]
-        return native.call("sagan_conv", [shape], x, weights, **attributes)[0]
+            return native.call("sagan_winograd", [shape], x, weights, attributes=sides)[0]
+        return native.call("sagan_conv", [shape], x, weights, attributes=attributes)[0]
 
     def image_gradient(gradient: Array, weights: Array) -> Array:
-        shape = (len(gradient), *image, weights.shape[2])
+        shape = (None, *image, weights.shape[2])
         if by_winograd(weights):
             mirrored = weights[::-1, ::-1].swapaxes(2, 3)
-            return native.call("sagan_winograd", [shape], gradient, mirrored, above=2 - above, left=2 - left)[0]
-        return native.call("sagan_conv_by_image", [shape], gradient, weights, **attributes)[0]
+            opposite = {"above": 2 - above, "left": 2 - left}
+            return native.call("sagan_winograd", [shape], gradient, mirrored, attributes=opposite)[0]
+        return native.call("sagan_conv_by_image", [shape], gradient, weights, attributes=attributes)[0]
 
     def kernel_gradient(x: Array, weights: Array, gradient: Array) -> Array:
         shape = (*kernel, x.shape[3], gradient.shape[3])
         if by_winograd(weights):
-            return native.call("sagan_winograd_by_kernel", [shape], x, gradient, **sides)[0]
-        return native.call("sagan_conv_by_kernel", [shape], x, gradient, **attributes)[0]
+            return native.call("sagan_winograd_by_kernel", [shape], x, gradient, batched=(0, 1), attributes=sides)[0]
+        return native.call("sagan_conv_by_kernel", [shape], x, gradient, batched=(0, 1), attributes=attributes)[0]
 
     return form, image_gradient, kernel_gradient
 

@@ -78,7 +78,7 @@ def native_forward(
 ) -> Array:
     """For CPUs: `kernels/depthwise.cc`."""
     parameters = (depthwise_kernel, depthwise_bias, pointwise_kernel, pointwise_bias)
-    (result,) = native.call("sagan_depthwise_forward", [(*x.shape[:3], len(pointwise_bias))], x, *parameters)
+    (result,) = native.call("sagan_depthwise_forward", [(None, *x.shape[1:3], len(pointwise_bias))], x, *parameters)
     return result
 
 
@@ -91,9 +91,11 @@ def native_backward(
     pointwise_bias: Array,
 ) -> tuple[Array, ...]:
     """All five gradients."""
-    shapes = [x.shape, depthwise_kernel.shape, pointwise_kernel.shape, pointwise_bias.shape]
+    shapes = [(None, *x.shape[1:]), depthwise_kernel.shape, pointwise_kernel.shape, pointwise_bias.shape]
     operands = (gradient, x, depthwise_kernel, depthwise_bias, pointwise_kernel)
-    by_x, by_depthwise, by_pointwise, by_bias = native.call("sagan_depthwise_backward", shapes, *operands)
+    by_x, by_depthwise, by_pointwise, by_bias = native.call(
+        "sagan_depthwise_backward", shapes, *operands, batched=(0, 1)
+    )
     return by_x, by_depthwise, by_depthwise_bias(by_bias, pointwise_kernel), by_pointwise, by_bias
 
 

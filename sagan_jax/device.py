@@ -19,13 +19,14 @@ def cache_folder() -> Path:
 
 
 def start(device: Device = "auto") -> str:
-    """Chooses the device and turns on the persistent compilation cache; call it before any computation.
+    """Chooses the device, makes its kernels ready and turns on the cache of compiled programs; call it first of all.
 
     Args:
         device: "auto" takes an accelerator where there is one.
 
     Returns:
-        The device in words, such as "cpu (2 cores)" or "NVIDIA H100 80GB HBM3".
+        The device in words, such as "cpu (2 cores)" or "NVIDIA H100 80GB HBM3"; on a CPU without the project's own
+        kernels "cpu (2 cores, no C++ compiler)".
 
     Raises:
         UserError: If JAX has no such device here.
@@ -45,7 +46,11 @@ def start(device: Device = "auto") -> str:
         raise UserError(
             f"device {device} is not to be had here; JAX sees {', '.join(sorted({d.platform for d in jax.devices()}))}"
         ) from error
-    return f"cpu ({os.cpu_count()} cores)" if found.platform == "cpu" else found.device_kind
+    if found.platform != "cpu":
+        return found.device_kind
+    from sagan_jax import native
+
+    return f"cpu ({os.cpu_count()} cores{'' if native.registered() else ', no C++ compiler'})"
 
 
 def image_memory(streaming: Streaming) -> float:

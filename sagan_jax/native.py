@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
@@ -20,7 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import Array
+from jax import Array, lax
+from jax.custom_batching import sequential_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sagan_jax.device import cache_folder
 from sagan_jax.whole_file import replacing
@@ -105,8 +108,68 @@ def usable(*operands: Array) -> bool:
     return for_cpu() and all(operand.dtype == "float32" for operand in operands) and registered()
 
 
-def call(name: str, shapes: Sequence[Sequence[int]], *operands: Array, **attributes: int) -> tuple[Array, ...]:
-    """The float32 results of a kernel, by their shapes; under `vmap` it runs for one after the other."""
-    results = [jax.ShapeDtypeStruct(tuple(shape), "float32") for shape in shapes]
-    integers: Any = {attribute: np.int64(value) for attribute, value in attributes.items()}
-    return tuple(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*operands, **integers))
+def call(
+    name: str,
+    shapes: Sequence[Sequence[int | None]],
+    *operands: Array,
+    batched: Sequence[int] = (0,),
+    attributes: Mapping[str, int] | None = None,
+) -> tuple[Array, ...]:
+    """The results of a kernel; under `vmap` it runs for one model after the other.
+
+    Args:
+        name: One of `KERNELS`.
+        shapes: Of its results, float32. None stands for the batch; a result without is a sum over the batch, and where
+            the batch is split over devices, the sum over these.
+        operands: What it takes.
+        batched: Which of them have the batch on their first axis.
+        attributes: The integers it takes, by name.
+    """
+    integers: Any = {attribute: np.int64(value) for attribute, value in (attributes or {}).items()}
+
+    def kernel(*operands: Array) -> tuple[Array, ...]:
+        batch = len(operands[batched[0]])
+        sizes = [tuple(batch if size is None else size for size in shape) for shape in shapes]
+        results = [jax.ShapeDtypeStruct(size, "float32") for size in sizes]
+        return tuple(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*operands, **integers))
+
+    if jax.local_device_count("cpu") == 1:
+        return kernel(*operands)
+    return sequential_vmap(over_devices(kernel, [shape[0] is None for shape in shapes], operands, batched))(*operands)
+
+
+def over_devices(
+    kernel: Callable[..., tuple[Array, ...]],
+    batched_results: Sequence[bool],
+    operands: Sequence[Array],
+    batched: Sequence[int],
+) -> Callable[..., tuple[Array, ...]]:
+    """The kernel on each device's part of the batch; XLA, which does not know it, would gather all of it on each."""
+
+    def partition(mesh: Mesh, arguments: Any, _: Any) -> Any:
+        axes = next(iter(arguments[batched[0]].sharding.spec), None)
+        split, whole = NamedSharding(mesh, PartitionSpec(axes)), NamedSharding(mesh, PartitionSpec())
+
+        def part(*operands: Array) -> tuple[Array, ...]:
+            results = zip(kernel(*operands), batched_results, strict=True)
+            return tuple(x if is_batched or axes is None else lax.psum(x, axes) for x, is_batched in results)
+
+        placed = tuple(split if i in batched else whole for i in range(len(arguments)))
+        return mesh, part, tuple(split if is_batched else whole for is_batched in batched_results), placed
+
+    # Of the axes, only the batch's may be split.
+    ranks = [x.ndim for x in operands] + [x.ndim for x in jax.eval_shape(kernel, *operands)]
+    has_batch = [i in batched for i in range(len(operands))] + list(batched_results)
+    names = [
+        ["batch" if axis == 0 and first else f"axis{i}x{axis}" for axis in range(rank)]
+        for i, (rank, first) in enumerate(zip(ranks, has_batch, strict=True))
+    ]
+    sides = (", ".join(" ".join(axes) for axes in side) for side in (names[: len(operands)], names[len(operands) :]))
+    split_kernel = custom_partitioning(kernel)
+    split_kernel.def_partition(
+        partition,
+        sharding_rule=" -> ".join(sides),
+        need_replication_factors=tuple(axis for axes in names for axis in axes if axis != "batch"),
+        reduction_factors=() if any(batched_results) else ("batch",),
+    )
+    return split_kernel

@@ -11,7 +11,7 @@ namespace {
 
 thread_local Workspace shared_memory, own_memory;
 
-constexpr int64_t kAtOnce = 640;  // if the taps see so many values at most, they are gathered at once, or else row by row
+constexpr int64_t kAtOnce = 640;  // if taps see so many values at most, these are gathered at once, or else row by row
 
 struct Convolution {
   int64_t batch, height, width, channels;  // of the images
@@ -26,9 +26,9 @@ struct Convolution {
 
   int64_t result_rows() const { return batch * down; }
 
-  // Calls visit(patch, image row's values, how many of them) for every row of the kernel from `row` on, `taken` of them,
-  // and every pixel in the result's rows from `first` to `last`: where they lie among `patches`, and where in the images.
-  // What lies outside is left out.
+  // For `taken` rows of the kernel from `row` on, and every pixel of the result's rows from `first` to `last`, calls
+  // visit(where among patches, where in the images, how many) with the values that they see. What lies outside is left
+  // out.
   template <typename Visit>
   void each(int64_t row, int64_t first, int64_t last, const Visit& visit) const {
     for (int64_t y = first; y < last; ++y) {
@@ -83,7 +83,7 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array kernel, Result result
     fill_panel(conv.seen, conv.padded_out, conv.out, i % panels_each * kPanel,
                [&](int64_t seen) { return rows + seen * conv.out; }, panels + group * panels_size);
   });
-  const int64_t strips = (conv.result_rows() + conv.rows_at_once - 1) / conv.rows_at_once;
+  const int64_t strips = times(conv.result_rows(), conv.rows_at_once);
   in_parallel(threads, strips, [&](int64_t strip) {
     const int64_t first = strip * conv.rows_at_once, last = std::min(conv.result_rows(), first + conv.rows_at_once);
     const int64_t most = conv.rows_at_once * conv.across, pixels = (last - first) * conv.across;
@@ -97,8 +97,7 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array kernel, Result result
       product(pixels, conv.seen, conv.padded_out, own[0], conv.step, panels + i * panels_size, i ? sums : own[2],
               i ? conv.padded_out : 0, sums, conv.padded_out);
     }
-    for (int64_t i = 0; i < pixels && !whole; ++i)
-      std::copy_n(sums + i * conv.padded_out, conv.out, place + i * conv.out);
+    if (!whole) copy_columns(pixels, conv.out, sums, conv.padded_out, place, conv.out);
   });
   return ffi::Error::Success();
 }
@@ -118,7 +117,7 @@ ffi::Error by_image(ffi::ThreadPool threads, Array gradient, Array kernel, Resul
                           panels + group * panels_size);
   });
   const int64_t at_once = std::max<int64_t>(1, kPixels / (conv.down * conv.across));  // images
-  in_parallel(threads, (conv.batch + at_once - 1) / at_once, [&](int64_t i) {
+  in_parallel(threads, times(conv.batch, at_once), [&](int64_t i) {
     const int64_t size = conv.height * conv.width * conv.channels, most = conv.rows_at_once * conv.across;
     const int64_t first_image = i * at_once, last_image = std::min(conv.batch, first_image + at_once);
     const auto own = own_memory.of({most * conv.step, padded_seen});
@@ -143,20 +142,20 @@ ffi::Error by_kernel(ffi::ThreadPool threads, Array x, Array gradient, Result re
   const Convolution conv = of(x.dimensions(), gradient.dimensions(), result->dimensions(), stride_down, stride_across,
                               above, left);
   const int64_t groups = conv.rows / conv.taken, sums_size = conv.seen * conv.padded_out;
-  const int64_t strips = (conv.result_rows() + conv.rows_at_once - 1) / conv.rows_at_once;
-  const int64_t parts = std::max<int64_t>(1, std::min(threads.num_threads(), strips));
+  const int64_t strips = times(conv.result_rows(), conv.rows_at_once);
+  const int64_t parts = parts_of(threads, strips);
   float* all = shared_memory.of({parts * groups * sums_size})[0];
-  in_parallel(threads, parts, [&](int64_t part) {
+  in_parts(threads, parts, strips, [&](int64_t part, int64_t from, int64_t to) {
     const int64_t most = conv.rows_at_once * conv.across, gradient_step = apart(conv.padded_out);
     const auto own = own_memory.of({most * conv.step, most * gradient_step});
     float* sums = all + part * groups * sums_size;
     std::fill_n(sums, groups * sums_size, 0.0f);
     std::fill_n(own[1], most * gradient_step, 0.0f);
-    for (int64_t strip = part * strips / parts; strip < (part + 1) * strips / parts; ++strip) {
+    for (int64_t strip = from; strip < to; ++strip) {
       const int64_t first = strip * conv.rows_at_once, last = std::min(conv.result_rows(), first + conv.rows_at_once);
       const int64_t pixels = (last - first) * conv.across;
-      for (int64_t i = 0; i < pixels; ++i)
-        std::copy_n(gradient.typed_data() + (first * conv.across + i) * conv.out, conv.out, own[1] + i * gradient_step);
+      copy_columns(pixels, conv.out, gradient.typed_data() + first * conv.across * conv.out, conv.out, own[1],
+                   gradient_step);
       for (int64_t i = 0; i < groups; ++i) {
         conv.gather(x.typed_data(), i * conv.taken, first, last, own[0]);
         add_transposed_product(conv.seen, pixels, conv.padded_out, own[0], conv.step, own[1], gradient_step,

@@ -2,6 +2,7 @@
 // pointwise 1x1 with bias. Some rows of the maps are taken at a time, and what lies between the two convolutions
 // stays in the cache.
 
+#include "depthwise_rows.h"
 #include "products.h"
 
 namespace ffi = xla::ffi;
@@ -19,14 +20,14 @@ struct Convolution {
   int64_t padded_channels = in_vectors(channels), padded_out = in_vectors(out);
   int64_t between = copies * padded_channels;  // depthwise results of a pixel
   int64_t rows_at_once = std::max<int64_t>(1, kPixels / width);
-  const float *taps = nullptr, *flipped = nullptr, *bias = nullptr;  // [9, between], the same from the last to the first, [between]
+  const float *taps = nullptr, *flipped = nullptr;  // [9, between], from the first to the last and the other way round
+  const float* bias = nullptr;                      // [between]
 
   // Fills `taps`, `flipped`, `bias` from kernels [3, 3, copies, channels] and biases [copies, channels].
   void take(const float* kernel, const float* biases, float* memory) {
     std::memset(memory, 0, 19 * between * sizeof(float));
     const auto place = [&](const float* from, float* to) {
-      for (int64_t j = 0; j < copies; ++j)
-        std::copy_n(from + j * channels, channels, to + j * padded_channels);
+      copy_columns(copies, channels, from, channels, to, padded_channels);
     };
     for (int64_t tap = 0; tap < 9; ++tap) {
       place(kernel + tap * copies * channels, memory + tap * between);
@@ -43,161 +44,39 @@ struct Convolution {
   }
 };
 
-// Three rows of a map, one above the other, and the step from a pixel to the next: 0 where a row is outside the map.
-struct Rows {
-  const float* row[3];
-  int64_t step[3];
-};
-
-// Calls visit(w, taps of the middle row that are inside: first, last) for each pixel of a row.
-template <typename Visit>
-inline void along_row(int64_t width, const Visit& visit) {
-  if (width == 1) return visit.template operator()<1, 1>(0);
-  visit.template operator()<1, 2>(0);
-  for (int64_t w = 1; w + 1 < width; ++w) visit.template operator()<0, 2>(w);
-  visit.template operator()<0, 1>(width - 1);
-}
-
-// One row of `copies` depthwise correlations, each with its own taps and place among a pixel's results.
-template <int copies>
-void correlate_row(const Rows& rows, int64_t width, int64_t channels, const float* taps, int64_t tap_row,
-                   const float* start, float* results, int64_t result_step) {
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    Vector tap[9][copies], first_sum[copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) tap[t][j] = load(taps + t * tap_row + j * channels + c);
-#pragma GCC unroll 2
-    for (int j = 0; j < copies; ++j) first_sum[j] = load(start + j * channels + c);
-    along_row(width, [&]<int first, int last>(int64_t w) {
-      Vector sum[copies];
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) sum[j] = first_sum[j];
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) {
-        const float* pixel = rows.row[r] + w * rows.step[r] + c;
-#pragma GCC unroll 3
-        for (int t = first; t <= last; ++t) {
-          const Vector seen = load(pixel + (t - 1) * rows.step[r]);
-#pragma GCC unroll 2
-          for (int j = 0; j < copies; ++j) sum[j] += tap[3 * r + t][j] * seen;
-        }
-      }
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) store(results + w * result_step + j * channels + c, sum[j]);
-    });
-  }
-}
-
-// The transpose of that: one row of the gradient by the images, from `copies` gradients by depthwise results.
-template <int copies>
-void correlate_back_row(const Rows& rows, int64_t width, int64_t channels, const float* taps, int64_t tap_row, bool add,
-                        float* result) {
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    Vector tap[9][copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) tap[t][j] = load(taps + t * tap_row + j * channels + c);
-    along_row(width, [&]<int first, int last>(int64_t w) {
-      float* place = result + w * channels + c;
-      Vector sum[copies] = {};
-      if (add) sum[0] = load(place);
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) {
-        const float* pixel = rows.row[r] + w * rows.step[r] + c;
-#pragma GCC unroll 3
-        for (int t = first; t <= last; ++t)
-#pragma GCC unroll 2
-          for (int j = 0; j < copies; ++j)
-            sum[j] += tap[3 * r + t][j] * load(pixel + (t - 1) * rows.step[r] + j * channels);
-      }
-      if constexpr (copies == 2) sum[0] += sum[1];
-      store(place, sum[0]);
-    });
-  }
-}
-
-// Adds to `sums` [9, ...] what a row of the result's gradient gives for the depthwise kernel.
-template <int copies>
-void add_kernel_gradient(const Rows& rows, int64_t width, int64_t channels, const float* gradient,
-                         int64_t gradient_step, float* sums, int64_t sum_row) {
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    Vector sum[9][copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) sum[t][j] = load(sums + t * sum_row + j * channels + c);
-    along_row(width, [&]<int first, int last>(int64_t w) {
-      Vector by_result[copies];
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) by_result[j] = load(gradient + w * gradient_step + j * channels + c);
-#pragma GCC unroll 3
-      for (int r = 0; r < 3; ++r) {
-        const float* pixel = rows.row[r] + w * rows.step[r] + c;
-#pragma GCC unroll 3
-        for (int t = first; t <= last; ++t) {
-          const Vector seen = load(pixel + (t - 1) * rows.step[r]);
-#pragma GCC unroll 2
-          for (int j = 0; j < copies; ++j) sum[3 * r + t][j] += seen * by_result[j];
-        }
-      }
-    });
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) store(sums + t * sum_row + j * channels + c, sum[t][j]);
-  }
-}
-
-// visit(copy, how many) for all copies, two at a time while there are two.
-template <typename Visit>
-inline void by_twos(int64_t copies, const Visit& visit) {
-  int64_t j = 0;
-  for (; j + 1 < copies; j += 2) visit.template operator()<2>(j);
-  if (j < copies) visit.template operator()<1>(j);
-}
-
 // The images' rows, one image's after the other's, from one before `first` to one after `last`; channels in whole
 // vectors, in `memory` if they have to be copied for that.
 class ImageRows {
  public:
   ImageRows(const Convolution& conv, const float* images, int64_t first, int64_t last, float* memory,
             const float* zeros)
-      : conv_(conv), zeros_(zeros), first_(images), from_(0), row_(conv.width * conv.channels) {
+      : conv_(conv), zeros_(zeros), map_(images) {
     if (conv.channels == conv.padded_channels) return;
-    from_ = std::max<int64_t>(0, first - 1);
-    const int64_t end = std::min(conv.batch * conv.height, last + 1), pixels = (end - from_) * conv.width;
-    const float* pixel = images + from_ * row_;
+    first_ = std::max<int64_t>(0, first - 1);
+    const int64_t end = std::min(conv.batch * conv.height, last + 1), pixels = (end - first_) * conv.width;
     std::memset(memory, 0, pixels * conv.padded_channels * sizeof(float));
-    for (int64_t i = 0; i < pixels; ++i)
-      std::copy_n(pixel + i * conv.channels, conv.channels, memory + i * conv.padded_channels);
-    first_ = memory, row_ = conv.width * conv.padded_channels;
+    copy_columns(pixels, conv.channels, images + first_ * conv.width * conv.channels, conv.channels, memory,
+                 conv.padded_channels);
+    map_ = memory;
   }
 
   // Has rows brought near that will be needed soon.
   void fetch(int64_t first, int64_t last) const {
     if (conv_.channels != conv_.padded_channels) return;
-    const float* end = first_ + std::min(last, conv_.batch * conv_.height) * row_;
-    for (const float* line = first_ + first * row_; line < end; line += 16) __builtin_prefetch(line, 0, 2);
+    const float* end = map_ + std::min(last, conv_.batch * conv_.height) * row_size();
+    for (const float* line = map_ + first * row_size(); line < end; line += 16) __builtin_prefetch(line, 0, 2);
   }
 
   Rows around(int64_t row) const {
-    const int64_t inside = row % conv_.height;
-    Rows rows;
-    for (int r = 0; r < 3; ++r) {
-      const bool outside = (r == 0 && inside == 0) || (r == 2 && inside + 1 == conv_.height);
-      rows.row[r] = outside ? zeros_ : first_ + (row + r - 1 - from_) * row_;
-      rows.step[r] = outside ? 0 : conv_.padded_channels;
-    }
-    return rows;
+    return Rows(row, conv_.height, map_, first_, row_size(), conv_.padded_channels, zeros_);
   }
 
  private:
+  int64_t row_size() const { return conv_.width * conv_.padded_channels; }
+
   const Convolution& conv_;
-  const float *zeros_, *first_;
-  int64_t from_, row_;
+  const float *zeros_, *map_;
+  int64_t first_ = 0;  // the row that `map_` begins with
 };
 
 // The depthwise results of rows `first` to `last`, [pixels, between].
@@ -228,25 +107,25 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array depthwise_kernel, Arr
     fill_panel(conv.between, conv.padded_out, conv.out, i * kPanel, kernel_row, panels);
   });
 
-  const int64_t rows = conv.batch * conv.height, strips = (rows + conv.rows_at_once - 1) / conv.rows_at_once;
-  const int64_t parts = std::min(strips, 8 * std::max<int64_t>(1, threads.num_threads()));
-  const int64_t step = apart(conv.between);
-  in_parallel(threads, parts, [&](int64_t part) { for (int64_t strip = part * strips / parts; strip < (part + 1) * strips / parts; ++strip) {
-    const int64_t first = strip * conv.rows_at_once, last = std::min(rows, first + conv.rows_at_once);
-    const int64_t most = conv.rows_at_once * conv.width, pixels = (last - first) * conv.width;
+  const int64_t rows = conv.batch * conv.height, strips = times(rows, conv.rows_at_once);
+  const int64_t step = apart(conv.between), most = conv.rows_at_once * conv.width;
+  const auto strip = [&](int64_t first) {
+    const int64_t last = std::min(rows, first + conv.rows_at_once), pixels = (last - first) * conv.width;
     const auto own = own_memory.of({(most + 2 * conv.width) * conv.padded_channels, conv.padded_channels, most * step,
                                     most * conv.padded_out});
     float *zeros = own[1], *between = own[2];
     std::fill_n(zeros, conv.padded_channels, 0.0f);
     depthwise(conv, ImageRows(conv, x.typed_data(), first, last, own[0], zeros), first, last, between, step);
-
     float* place = result->typed_data() + first * conv.width * conv.out;
     const bool whole = conv.out == conv.padded_out;
     float* sums = whole ? place : own[3];
     product(pixels, conv.between, conv.padded_out, between, step, panels, bias, 0, sums, conv.padded_out);
-    for (int64_t i = 0; i < pixels && !whole; ++i)
-      std::copy_n(sums + i * conv.padded_out, conv.out, place + i * conv.out);
-  }});
+    if (!whole) copy_columns(pixels, conv.out, sums, conv.padded_out, place, conv.out);
+  };
+  // Parts of several strips, each brought near while the one before it is computed.
+  in_parts(threads, std::min(strips, 8 * parts_of(threads, strips)), strips, [&](int64_t, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) strip(i * conv.rows_at_once);
+  });
   return ffi::Error::Success();
 }
 
@@ -270,11 +149,10 @@ class Backward {
     for (int64_t first = next_; first < end; first += conv_.rows_at_once) {
       const int64_t last = std::min(end, first + conv_.rows_at_once), pixels = (last - first) * width;
       const ImageRows images(conv_, x_, first, last, own[0], zeros);
-      for (int64_t i = 0; i < pixels; ++i) {
-        float* pixel = gradient + i * out_step;
-        std::copy_n(gradient_ + (first * width + i) * conv_.out, conv_.out, pixel);
-        for (int64_t c = 0; c < conv_.padded_out; c += kLanes) store(by_bias + c, load(by_bias + c) + load(pixel + c));
-      }
+      copy_columns(pixels, conv_.out, gradient_ + first * width * conv_.out, conv_.out, gradient, out_step);
+      for (int64_t i = 0; i < pixels; ++i)
+        for (int64_t c = 0; c < conv_.padded_out; c += kLanes)
+          store(by_bias + c, load(by_bias + c) + load(gradient + i * out_step + c));
       depthwise(conv_, images, first, last, results, step);
       add_transposed_product(conv_.between, pixels, conv_.padded_out, results, step, gradient, out_step, by_pointwise);
       float* by_these = by_results + 2 * width * step;  // after the two rows before them
@@ -288,32 +166,26 @@ class Backward {
                                       conv_.between);
         });
       }
-      const float* start = by_these - first * width * step;  // where row 0 would be
-      while (next_ < last && (next_ + 1 < last || (next_ + 1) % conv_.height == 0)) image_row(start, step, zeros, own[5]);
+      while (next_ < last && (next_ + 1 < last || (next_ + 1) % conv_.height == 0))
+        image_row(by_results, first - 2, step, zeros, own[5]);
       std::memmove(by_results, by_results + pixels * step, 2 * width * step * sizeof(float));
     }
   }
 
  private:
   // The gradient by the next row of the images: the depthwise convolution's, by the kernel from last to first.
-  void image_row(const float* by_results, int64_t step, const float* zeros, float* memory) {
-    const int64_t row = next_++, inside = row % conv_.height, row_size = conv_.width * conv_.channels;
+  void image_row(const float* by_results, int64_t first, int64_t step, const float* zeros, float* memory) {
+    const int64_t row = next_++;
     const bool whole = conv_.channels == conv_.padded_channels;
-    float* place = by_x_ + row * row_size;
+    float* place = by_x_ + row * conv_.width * conv_.channels;
     float* sums = whole ? place : memory;
     by_twos(conv_.copies, [&]<int copies>(int64_t j) {
       const int64_t at = j * conv_.padded_channels;
-      Rows rows;
-      for (int r = 0; r < 3; ++r) {
-        const bool outside = (r == 0 && inside == 0) || (r == 2 && inside + 1 == conv_.height);
-        rows.row[r] = outside ? zeros : by_results + (row + r - 1) * conv_.width * step + at;
-        rows.step[r] = outside ? 0 : step;
-      }
+      const Rows rows(row, conv_.height, by_results + at, first, conv_.width * step, step, zeros);
       correlate_back_row<copies>(rows, conv_.width, conv_.padded_channels, conv_.flipped + at, conv_.between, j > 0,
                                  sums);
     });
-    for (int64_t w = 0; w < conv_.width && !whole; ++w)
-      std::copy_n(sums + w * conv_.padded_channels, conv_.channels, place + w * conv_.channels);
+    if (!whole) copy_columns(conv_.width, conv_.channels, sums, conv_.padded_channels, place, conv_.channels);
   }
 
   const Convolution& conv_;
@@ -327,7 +199,7 @@ ffi::Error backward(ffi::ThreadPool threads, Array gradient, Array x, Array dept
   const auto size = x.dimensions();
   const auto kernel = pointwise_kernel.dimensions();
   Convolution conv{size[0], size[1], size[2], size[3], kernel[0], kernel[2]};
-  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(threads.num_threads(), conv.batch));
+  const int64_t parts = parts_of(threads, conv.batch);
   const int64_t sums = 9 * conv.between + (conv.between + 1) * conv.padded_out;  // of each part
   const auto memory = shared_memory.of({19 * conv.between, conv.between * conv.out, parts * sums});
   float *panels = memory[1], *all = memory[2];
@@ -337,11 +209,11 @@ ffi::Error backward(ffi::ThreadPool threads, Array gradient, Array x, Array dept
     fill_transposed_panel(conv.out, conv.between, i * kPanel, kernel_row, panels);
   });
   Backward pass(conv, gradient.typed_data(), x.typed_data(), panels, by_x->typed_data());
-  in_parallel(threads, parts, [&](int64_t part) {
+  in_parts(threads, parts, conv.batch, [&](int64_t part, int64_t first, int64_t last) {
     float* by = all + part * sums;
     std::fill_n(by, sums, 0.0f);
-    Backward(pass).run(part * conv.batch / parts, (part + 1) * conv.batch / parts, by, by + 9 * conv.between,
-                       by + 9 * conv.between + conv.between * conv.padded_out);
+    float* by_pointwise = by + 9 * conv.between;
+    Backward(pass).run(first, last, by, by_pointwise, by_pointwise + conv.between * conv.padded_out);
   });
   // A sum over the parts, in their order, and without what fills up vectors.
   const auto total = [&](int64_t at) {

@@ -41,11 +41,20 @@ typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector vector) { *reinterpret_cast<Vector*>(to) = vector; }
 
+// How many times `some` it takes to have `count`.
+inline int64_t times(int64_t count, int64_t some) { return (count + some - 1) / some; }
+
 // The least multiple of a vector's lanes that holds `count`.
-inline int64_t in_vectors(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+inline int64_t in_vectors(int64_t count) { return times(count, kLanes) * kLanes; }
 
 // Rows of a power of two lie in the same few places of a cache; so many floats more, and they do not.
 inline int64_t apart(int64_t columns) { return columns + 16; }
+
+// Columns of a matrix to a matrix with room for as many.
+inline void copy_columns(int64_t rows, int64_t columns, const float* from, int64_t from_row, float* to,
+                         int64_t to_row) {
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * from_row, columns, to + i * to_row);
+}
 
 // c[M, N vectors] = start + a[M, depth] b[depth, N vectors]; a step along the depth is `a_step` in a, `b_step` in b.
 // `start` may be c itself, or one row for all, its `start_row` zero.
@@ -151,7 +160,7 @@ inline void fill_transposed_panel(int64_t depth, int64_t columns, int64_t column
 }
 
 // How many panels such a matrix has.
-inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
+inline int64_t panels_of(int64_t columns) { return times(columns, kPanel); }
 
 // Memory that a thread keeps from one call to the next, so that it need not be had from the system anew.
 class Workspace {
@@ -197,7 +206,19 @@ void in_parallel(xla::ffi::ThreadPool& threads, int64_t count, const Work& work)
     _mm_setcsr(state);
 #endif
   };
-  for (int64_t i = std::min<int64_t>(threads.num_threads(), count); i > 1; --i) threads.Schedule(std::function<void()>(take));
+  for (int64_t i = std::min<int64_t>(threads.num_threads(), count); i > 1; --i)
+    threads.Schedule(std::function<void()>(take));
   take();
   for (int64_t done; (done = progress->done.load()) < count;) progress->done.wait(done);
+}
+
+// work(part, first, last) for parts of `count` things, each those from `first` to `last`.
+template <typename Work>
+void in_parts(xla::ffi::ThreadPool& threads, int64_t parts, int64_t count, const Work& work) {
+  in_parallel(threads, parts, [&](int64_t part) { work(part, part * count / parts, (part + 1) * count / parts); });
+}
+
+// How many parts at most things are cut into that each thread sums over.
+inline int64_t parts_of(const xla::ffi::ThreadPool& threads, int64_t count) {
+  return std::max<int64_t>(1, std::min(threads.num_threads(), count));
 }

@@ -1,6 +1,6 @@
-// Winograd's F(2x2, 3x3) for a 3x3 convolution of stride 1 and its gradient by the kernel, float32, NHWC: 16 products for
-// each 2x2 tile of the result where the convolution as it is written takes 36 (Lavin and Gray, 2016). The channels, in
-// and out, come in whole vectors. The gradient by the images is the convolution by the mirrored kernel.
+// Winograd's F(2x2, 3x3) for a 3x3 convolution of stride 1 and its gradient by the kernel, float32, NHWC: 16 products
+// for each 2x2 tile of the result where the convolution as it is written takes 36 (Lavin and Gray, 2016). The channels,
+// in and out, come in whole vectors. The gradient by the images is the convolution by the mirrored kernel.
 
 #include "products.h"
 
@@ -125,7 +125,7 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array kernel, Result result
       }
     }
   });
-  in_parallel(threads, (conv.tiles() + kTiles - 1) / kTiles, [&](int64_t i) {
+  in_parallel(threads, times(conv.tiles(), kTiles), [&](int64_t i) {
     const int64_t first = i * kTiles, last = std::min(conv.tiles(), first + kTiles);
     const auto own = own_memory.of({kPlaces * kTiles * conv.pixel_step, kPlaces * kTiles * conv.result_step, conv.out});
     float *seen = own[0], *products = own[1], *zeros = own[2];
@@ -157,14 +157,14 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array kernel, Result result
 ffi::Error by_kernel(ffi::ThreadPool threads, Array x, Array gradient, Result result, int64_t above, int64_t left) {
   const Convolution conv = of(x.dimensions(), gradient.dimensions(), above, left);
   const int64_t kernel_size = conv.channels * conv.out, most = 2 * kTiles;
-  const int64_t strips = (conv.tiles() + most - 1) / most;
-  const int64_t parts = std::max<int64_t>(1, std::min(threads.num_threads(), strips));
+  const int64_t strips = times(conv.tiles(), most);
+  const int64_t parts = parts_of(threads, strips);
   float* all = shared_memory.of({parts * kPlaces * kernel_size})[0];
-  in_parallel(threads, parts, [&](int64_t part) {
+  in_parts(threads, parts, strips, [&](int64_t part, int64_t from, int64_t to) {
     const auto own = own_memory.of({kPlaces * most * conv.pixel_step, kPlaces * most * conv.result_step});
     float *seen = own[0], *by_products = own[1], *sums = all + part * kPlaces * kernel_size;
     std::fill_n(sums, kPlaces * kernel_size, 0.0f);
-    for (int64_t strip = part * strips / parts; strip < (part + 1) * strips / parts; ++strip) {
+    for (int64_t strip = from; strip < to; ++strip) {
       const int64_t first = strip * most, last = std::min(conv.tiles(), first + most);
       conv.see(x.typed_data(), first, last, most, seen);
       for (int64_t tile = first; tile < last; ++tile) {
