@@ -3,10 +3,6 @@
 
 #include "products.h"
 
-namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
-
 namespace {
 
 thread_local Workspace shared_memory, own_memory;
@@ -177,18 +173,11 @@ ffi::Error by_kernel(ffi::ThreadPool threads, Array x, Array gradient, Result re
 
 }  // namespace
 
-#define DEFINE(name, function)                                                            \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,                                           \
-                                ffi::Ffi::Bind()                                          \
-                                    .Ctx<ffi::ThreadPool>()                               \
-                                    .Arg<Array>()                                         \
-                                    .Arg<Array>()                                         \
-                                    .Ret<Array>()                                         \
-                                    .Attr<int64_t>("stride_down")                         \
-                                    .Attr<int64_t>("stride_across")                       \
-                                    .Attr<int64_t>("above")                               \
-                                    .Attr<int64_t>("left"))
+#define PLACES INTEGER("stride_down") INTEGER("stride_across") INTEGER("above") INTEGER("left")
 
-DEFINE(sagan_conv, forward);              // images [B, H, W, C], kernel [R, S, C, O] -> result [B, H', W', O]
-DEFINE(sagan_conv_by_image, by_image);    // gradient by the result, kernel -> gradient by the images
-DEFINE(sagan_conv_by_kernel, by_kernel);  // images, gradient by the result -> gradient by the kernel
+// Images [B, H, W, C], kernel [R, S, C, O] -> result [B, H', W', O].
+CONVOLUTION_KERNEL(sagan_conv, forward, PLACES);
+// Gradient by the result, kernel -> gradient by the images.
+CONVOLUTION_KERNEL(sagan_conv_by_image, by_image, PLACES);
+// Images, gradient by the result -> gradient by the kernel.
+CONVOLUTION_KERNEL(sagan_conv_by_kernel, by_kernel, PLACES);

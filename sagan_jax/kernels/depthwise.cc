@@ -5,10 +5,6 @@
 #include "depthwise_rows.h"
 #include "products.h"
 
-namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
-
 namespace {
 
 thread_local Workspace shared_memory, own_memory;

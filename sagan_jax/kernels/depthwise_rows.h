@@ -29,16 +29,22 @@ inline void along_row(int64_t width, const Visit& visit) {
   visit.template operator()<0, 1>(width - 1);
 }
 
+// Nine taps of each copy, or sums for them, one vector of channels: copy j lies j * `channels` further on.
+template <int copies>
+inline void load_taps(const float* from, int64_t row, int64_t channels, Vector (&taps)[9][copies]) {
+#pragma GCC unroll 9
+  for (int t = 0; t < 9; ++t)
+#pragma GCC unroll 2
+    for (int j = 0; j < copies; ++j) taps[t][j] = load(from + t * row + j * channels);
+}
+
 // One row of `copies` depthwise correlations, each with its own taps and place among a pixel's results.
 template <int copies>
 void correlate_row(const Rows& rows, int64_t width, int64_t channels, const float* taps, int64_t tap_row,
                    const float* start, float* results, int64_t result_step) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     Vector tap[9][copies], first_sum[copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) tap[t][j] = load(taps + t * tap_row + j * channels + c);
+    load_taps(taps + c, tap_row, channels, tap);
 #pragma GCC unroll 2
     for (int j = 0; j < copies; ++j) first_sum[j] = load(start + j * channels + c);
     along_row(width, [&]<int first, int last>(int64_t w) {
@@ -67,10 +73,7 @@ void correlate_back_row(const Rows& rows, int64_t width, int64_t channels, const
                         float* result) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     Vector tap[9][copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) tap[t][j] = load(taps + t * tap_row + j * channels + c);
+    load_taps(taps + c, tap_row, channels, tap);
     along_row(width, [&]<int first, int last>(int64_t w) {
       float* place = result + w * channels + c;
       Vector sum[copies] = {};
@@ -96,10 +99,7 @@ void add_kernel_gradient(const Rows& rows, int64_t width, int64_t channels, cons
                          int64_t gradient_step, float* sums, int64_t sum_row) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     Vector sum[9][copies];
-#pragma GCC unroll 9
-    for (int t = 0; t < 9; ++t)
-#pragma GCC unroll 2
-      for (int j = 0; j < copies; ++j) sum[t][j] = load(sums + t * sum_row + j * channels + c);
+    load_taps(sums + c, sum_row, channels, sum);
     along_row(width, [&]<int first, int last>(int64_t w) {
       Vector by_result[copies];
 #pragma GCC unroll 2

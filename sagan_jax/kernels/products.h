@@ -17,6 +17,10 @@
 
 #include "xla/ffi/api/ffi.h"
 
+namespace ffi = xla::ffi;
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+
 // A block of a product is kTall rows of kWide vectors: it and what it is made of at a time fill the registers.
 #if defined(__AVX512F__)
 constexpr int64_t kLanes = 16;
@@ -188,7 +192,7 @@ class Workspace {
 // work(i) for every i below count, on XLA's threads and on this one; returns when all is done. The thread that calls
 // takes part, so it waits for work begun, never for a thread to come free.
 template <typename Work>
-void in_parallel(xla::ffi::ThreadPool& threads, int64_t count, const Work& work) {
+void in_parallel(ffi::ThreadPool& threads, int64_t count, const Work& work) {
   struct Progress {
     std::atomic<int64_t> next{0}, done{0};
   };
@@ -214,11 +218,17 @@ void in_parallel(xla::ffi::ThreadPool& threads, int64_t count, const Work& work)
 
 // work(part, first, last) for parts of `count` things, each those from `first` to `last`.
 template <typename Work>
-void in_parts(xla::ffi::ThreadPool& threads, int64_t parts, int64_t count, const Work& work) {
+void in_parts(ffi::ThreadPool& threads, int64_t parts, int64_t count, const Work& work) {
   in_parallel(threads, parts, [&](int64_t part) { work(part, part * count / parts, (part + 1) * count / parts); });
 }
 
 // How many parts at most things are cut into that each thread sums over.
-inline int64_t parts_of(const xla::ffi::ThreadPool& threads, int64_t count) {
+inline int64_t parts_of(const ffi::ThreadPool& threads, int64_t count) {
   return std::max<int64_t>(1, std::min(threads.num_threads(), count));
 }
+
+// A kernel from two arrays to one, by the name that XLA knows it by; the integers that it takes follow.
+#define CONVOLUTION_KERNEL(name, function, ...) \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(                \
+      name, function, ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Array>().Arg<Array>().Ret<Array>() __VA_ARGS__)
+#define INTEGER(name) .Attr<int64_t>(name)

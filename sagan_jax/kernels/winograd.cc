@@ -4,10 +4,6 @@
 
 #include "products.h"
 
-namespace ffi = xla::ffi;
-using Array = ffi::Buffer<ffi::F32>;
-using Result = ffi::ResultBuffer<ffi::F32>;
-
 namespace {
 
 thread_local Workspace shared_memory, own_memory;
@@ -211,15 +207,7 @@ ffi::Error by_kernel(ffi::ThreadPool threads, Array x, Array gradient, Result re
 
 }  // namespace
 
-#define DEFINE(name, function)                                 \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,                \
-                                ffi::Ffi::Bind()               \
-                                    .Ctx<ffi::ThreadPool>()    \
-                                    .Arg<Array>()              \
-                                    .Arg<Array>()              \
-                                    .Ret<Array>()              \
-                                    .Attr<int64_t>("above")    \
-                                    .Attr<int64_t>("left"))
-
-DEFINE(sagan_winograd, forward);              // images [B, H, W, C], kernel [3, 3, C, O] -> result [B, H', W', O]
-DEFINE(sagan_winograd_by_kernel, by_kernel);  // images, gradient by the result -> gradient by the kernel
+// Images [B, H, W, C], kernel [3, 3, C, O] -> result [B, H', W', O].
+CONVOLUTION_KERNEL(sagan_winograd, forward, INTEGER("above") INTEGER("left"));
+// Images, gradient by the result -> gradient by the kernel.
+CONVOLUTION_KERNEL(sagan_winograd_by_kernel, by_kernel, INTEGER("above") INTEGER("left"));
