@@ -26,7 +26,7 @@ def start(device: Device = "auto") -> str:
 
     Returns:
         The device in words, such as "cpu (2 cores)" or "NVIDIA H100 80GB HBM3"; on a CPU without the project's own
-        kernels "cpu (2 cores, no C++ compiler)".
+        kernels "cpu (2 cores, XLA's kernels)".
 
     Raises:
         UserError: If JAX has no such device here.
@@ -50,7 +50,8 @@ def start(device: Device = "auto") -> str:
         return found.device_kind
     from sagan_jax import native
 
-    return f"cpu ({os.cpu_count()} cores{'' if native.registered() else ', no C++ compiler'})"
+    kernels = "" if native.registered() else ", XLA's kernels"
+    return f"cpu ({os.cpu_count()} cores{kernels})"
 
 
 def image_memory(streaming: Streaming) -> float:

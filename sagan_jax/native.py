@@ -100,7 +100,7 @@ def registered() -> bool:
 def for_cpu() -> bool:
     """Whether what is traced now is to run on a CPU."""
     default: Any = jax.config.values.get("jax_default_device")
-    return (jax.default_backend() if default is None else default.platform) == "cpu"
+    return (jax.default_backend() if default is None else getattr(default, "platform", default)) == "cpu"
 
 
 def usable(*operands: Array) -> bool:
@@ -133,7 +133,7 @@ def call(
         results = [jax.ShapeDtypeStruct(size, "float32") for size in sizes]
         return tuple(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*operands, **integers))
 
-    if jax.local_device_count("cpu") == 1:
+    if jax.device_count("cpu") == 1:
         return kernel(*operands)
     return sequential_vmap(over_devices(kernel, [shape[0] is None for shape in shapes], operands, batched))(*operands)
 

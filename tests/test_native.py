@@ -152,8 +152,34 @@ def test_without_a_compiler_xlas_own_kernels_give_the_same(compiler, tmp_path):
     environment = {**os.environ, "CXX": compiler, "XDG_CACHE_HOME": str(tmp_path)}
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     # Nine pixels of two channels, the middle ones 10 and 11, and the three biases.
-    assert found.stdout == f"cpu ({os.cpu_count()} cores, no C++ compiler) {9.0 * (10 + 11) + 3}\n"
+    assert found.stdout == f"cpu ({os.cpu_count()} cores, XLA's kernels) {9.0 * (10 + 11) + 3}\n"
     assert not list(tmp_path.rglob("*.so"))
+
+
+@compiled
+def test_each_device_computes_its_part_of_the_batch():
+    program = (
+        "import jax, jax.numpy as jnp, numpy as np\n"
+        "from jax.sharding import Mesh, NamedSharding, PartitionSpec\n"
+        "from sagan_jax import depthwise\n"
+        "x = jnp.arange(64.0).reshape(2, 4, 4, 2)\n"
+        "parameters = [jnp.ones(shape) for shape in ((3, 3, 1, 2), (1, 2), (1, 2, 1), (1,))]\n"
+        "def loss(x, *parameters):\n"
+        "    return jnp.square(depthwise.depthwise_separable_conv(x, *parameters)).sum()\n"
+        "gradients = jax.grad(loss, argnums=(0, 1, 2, 3, 4))\n"
+        "expected = gradients(x, *parameters)\n"
+        "mesh = Mesh(np.array(jax.devices()), ('batch',))\n"
+        "split = jax.device_put(x, NamedSharding(mesh, PartitionSpec('batch')))\n"
+        "whole = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))\n"
+        "program = jax.jit(gradients).lower(split, *whole).compile()\n"
+        "for got, wanted in zip(program(split, *whole), expected, strict=True):\n"
+        "    np.testing.assert_allclose(got, wanted, rtol=1e-5)\n"
+        "text = program.as_text()\n"
+        "print(len(jax.devices()), 'sagan_depthwise_backward' in text, 'all-gather' in text, 'all-reduce' in text)"
+    )
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["2", "True", "False", "True"]  # sums over the batch are all that devices exchange
 
 
 def test_another_processor_or_compiler_has_a_library_of_its_own(monkeypatch):
