@@ -40,10 +40,11 @@ constexpr int64_t kPanel = kWide * kLanes;  // columns of a block
 constexpr int64_t kDepth = 512;             // so many rows of a panel stay in the second cache
 constexpr int64_t kPixels = 128;            // at least so many rows have the products that are made at a time
 
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
+typedef Vector AnywhereVector __attribute__((aligned(4), may_alias));  // in memory, wherever a float may lie
 
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector vector) { *reinterpret_cast<Vector*>(to) = vector; }
+inline Vector load(const float* from) { return *reinterpret_cast<const AnywhereVector*>(from); }
+inline void store(float* to, Vector vector) { *reinterpret_cast<AnywhereVector*>(to) = vector; }
 
 // How many times `some` it takes to have `count`.
 inline int64_t times(int64_t count, int64_t some) { return (count + some - 1) / some; }
