@@ -53,6 +53,15 @@ def test_strict_scores_do_not_depend_on_batch_size_or_padding(state, scores):
     np.testing.assert_allclose(other["total"], scores["total"], rtol=1e-5, atol=1e-7)
 
 
+def test_a_batch_of_several_parts_scores_as_small_ones_do(state, scores):
+    many = np.arange(128) % len(IMAGES)  # two parts of 64 images of 16 px
+    in_parts = score_images(DETECTOR, state, IMAGES[many], batch_size=128, fields=ALL)
+    for field in ALL:
+        np.testing.assert_allclose(in_parts[field], scores[field][many], rtol=1e-5, atol=1e-6)
+    program = str(jax.make_jaxpr(lambda images: score_batch(DETECTOR, state, images))(IMAGES[many]))
+    assert "scan[" in program  # over the parts
+
+
 def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state):
     in_order = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4)
     order = np.random.default_rng(1).permutation(len(IMAGES))
