@@ -16,21 +16,17 @@ struct Convolution {
   int64_t padded_channels = in_vectors(channels), padded_out = in_vectors(out);
   int64_t between = copies * padded_channels;  // depthwise results of a pixel
   int64_t rows_at_once = std::max<int64_t>(1, kPixels / width);
-  const float *taps = nullptr, *flipped = nullptr;  // [9, between], from the first to the last and the other way round
-  const float* bias = nullptr;                      // [between]
+  const float *taps = nullptr, *bias = nullptr;  // [9, between], [between]
 
-  // Fills `taps`, `flipped`, `bias` from kernels [3, 3, copies, channels] and biases [copies, channels].
+  // Fills `taps` and `bias` from kernels [3, 3, copies, channels] and biases [copies, channels].
   void take(const float* kernel, const float* biases, float* memory) {
-    std::memset(memory, 0, 19 * between * sizeof(float));
+    std::memset(memory, 0, 10 * between * sizeof(float));
     const auto place = [&](const float* from, float* to) {
       copy_columns(copies, channels, from, channels, to, padded_channels);
     };
-    for (int64_t tap = 0; tap < 9; ++tap) {
-      place(kernel + tap * copies * channels, memory + tap * between);
-      place(kernel + tap * copies * channels, memory + (17 - tap) * between);
-    }
-    place(biases, memory + 18 * between);
-    taps = memory, flipped = memory + 9 * between, bias = memory + 18 * between;
+    for (int64_t tap = 0; tap < 9; ++tap) place(kernel + tap * copies * channels, memory + tap * between);
+    place(biases, memory + 9 * between);
+    taps = memory, bias = memory + 9 * between;
   }
 
   // The pointwise kernel's row for a depthwise result; null for what fills up vectors.
@@ -94,7 +90,7 @@ ffi::Error forward(ffi::ThreadPool threads, Array x, Array depthwise_kernel, Arr
   const auto size = x.dimensions();
   const auto kernel = pointwise_kernel.dimensions();
   Convolution conv{size[0], size[1], size[2], size[3], kernel[0], kernel[2]};
-  const auto memory = shared_memory.of({19 * conv.between, conv.between * conv.padded_out, conv.padded_out});
+  const auto memory = shared_memory.of({10 * conv.between, conv.between * conv.padded_out, conv.padded_out});
   float *panels = memory[1], *bias = memory[2];
   conv.take(depthwise_kernel.typed_data(), depthwise_bias.typed_data(), memory[0]);
   std::fill_n(std::copy_n(pointwise_bias.typed_data(), conv.out, bias), conv.padded_out - conv.out, 0.0f);
@@ -178,8 +174,8 @@ class Backward {
     by_twos(conv_.copies, [&]<int copies>(int64_t j) {
       const int64_t at = j * conv_.padded_channels;
       const Rows rows(row, conv_.height, by_results + at, first, conv_.width * step, step, zeros);
-      correlate_back_row<copies>(rows, conv_.width, conv_.padded_channels, conv_.flipped + at, conv_.between, j > 0,
-                                 sums);
+      const float* last_tap = conv_.taps + 8 * conv_.between + at;
+      correlate_back_row<copies>(rows, conv_.width, conv_.padded_channels, last_tap, -conv_.between, j > 0, sums);
     });
     if (!whole) copy_columns(conv_.width, conv_.channels, sums, conv_.padded_channels, place, conv_.channels);
   }
@@ -197,7 +193,7 @@ ffi::Error backward(ffi::ThreadPool threads, Array gradient, Array x, Array dept
   Convolution conv{size[0], size[1], size[2], size[3], kernel[0], kernel[2]};
   const int64_t parts = parts_of(threads, conv.batch);
   const int64_t sums = 9 * conv.between + (conv.between + 1) * conv.padded_out;  // of each part
-  const auto memory = shared_memory.of({19 * conv.between, conv.between * conv.out, parts * sums});
+  const auto memory = shared_memory.of({10 * conv.between, conv.between * conv.out, parts * sums});
   float *panels = memory[1], *all = memory[2];
   conv.take(depthwise_kernel.typed_data(), depthwise_bias.typed_data(), memory[0]);
   const auto kernel_row = [&](int64_t i) { return conv.pointwise(pointwise_kernel.typed_data(), i); };

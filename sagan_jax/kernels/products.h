@@ -173,14 +173,14 @@ class Workspace {
   // So many floats, where a cache's line begins; what was in it is undefined. One call for all that is needed.
   std::vector<float*> of(const std::vector<int64_t>& sizes) {
     int64_t total = kLine;
-    for (int64_t size : sizes) total += (size + kLine - 1) / kLine * kLine;
+    for (int64_t size : sizes) total += times(size, kLine) * kLine;
     if (static_cast<int64_t>(memory_.size()) < total) memory_.resize(total);
     const auto address = reinterpret_cast<uintptr_t>(memory_.data());
     float* next = memory_.data() + (64 - address % 64) % 64 / sizeof(float);
     std::vector<float*> parts;
     for (int64_t size : sizes) {
       parts.push_back(next);
-      next += (size + kLine - 1) / kLine * kLine;
+      next += times(size, kLine) * kLine;
     }
     return parts;
   }
