@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from experiments.cifar import CLASSES
 from experiments.leave_one_out import LeaveOneOut, flag, parse, run_name
 from experiments.tfds import DATA_DIR, Known, load_known
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +74,8 @@ def judge_epoch(
     """
     import numpy as np
 
-    from sagan_jax.metrics import auroc
-    from sagan_jax.scoring import reference_protocol_scores, score_images
+    from sagan_jax.judging.metrics import auroc
+    from sagan_jax.judging.scoring import reference_protocol_scores, score_images
 
     def batches(size: int, order: "np.ndarray | None" = None) -> dict[str, "np.ndarray"]:
         return reference_protocol_scores(detector, state, split.test, batch_size=size, order=order)
@@ -165,12 +165,13 @@ def read(path: Path) -> list[Reading]:
 
 def audit(options: Any) -> None:
     """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
-    from sagan_jax import checkpoint, run_folder
-    from sagan_jax.course import Experiment, identity
+    from sagan_jax import run_folder
     from sagan_jax.data.split import leave_one_out, thinned
-    from sagan_jax.model import abstract_state, make_detector
-    from sagan_jax.provenance import command
-    from sagan_jax.run import run
+    from sagan_jax.runs import checkpoint
+    from sagan_jax.runs.model import abstract_state, make_detector
+    from sagan_jax.runs.provenance import command
+    from sagan_jax.runs.run import run
+    from sagan_jax.runs.run_state import Experiment, identity
 
     training = options.training
     whole = leave_one_out(load_known(options), options.abnormal)

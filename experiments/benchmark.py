@@ -85,9 +85,9 @@ def same_function(case: Case) -> dict[str, float]:
     import torch
 
     from experiments import torch_peer
-    from sagan_jax.adversarial import apply_training
     from sagan_jax.config import SaganConfig
-    from sagan_jax.sagan import Discriminator, Generator, sagan
+    from sagan_jax.methods.adversarial import apply_training
+    from sagan_jax.methods.sagan import Discriminator, Generator, sagan
 
     config = SaganConfig(depthwise=case.depthwise)
     state = sagan(config).init(jax.random.key(0), (case.size, case.size, 3))
@@ -119,9 +119,9 @@ def our_calls(case: Case) -> tuple[dict[str, Callable[[], Any]], dict[str, float
     import numpy as np
 
     from sagan_jax.config import SaganConfig
-    from sagan_jax.sagan import sagan
-    from sagan_jax.scoring import score_images
-    from sagan_jax.training import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.judging.scoring import score_images
+    from sagan_jax.methods.sagan import sagan
+    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
 
     detector = sagan(SaganConfig(depthwise=case.depthwise))
     state = detector.init(jax.random.key(0), (case.size, case.size, 3))
@@ -269,8 +269,8 @@ def show(result: dict[str, Any]) -> str:
 def main(options: Options) -> None:
     """Measures, prints and writes."""
     from sagan_jax import device
-    from sagan_jax.provenance import command, provenance
     from sagan_jax.run_folder import write_json
+    from sagan_jax.runs.provenance import command, provenance
 
     where = device.start()
     cases = (MAIN,) if options.quick else CASES

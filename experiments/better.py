@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from experiments.record import MADE_BY, made_by
 from experiments.tfds import Known, load_known
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
 from sagan_jax.config import DensityConfig, SaganConfig, TrainingConfig
 from sagan_jax.errors import UserError
+from sagan_jax.exit_codes import guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,12 +82,13 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
     import jax.numpy as jnp
     import numpy as np
 
-    from sagan_jax import density, view_space
     from sagan_jax.data.split import hold_out
-    from sagan_jax.progress import progress_bar
-    from sagan_jax.sagan import sagan
-    from sagan_jax.scoring import score_images
-    from sagan_jax.training import fit, normalise, steps_per_epoch
+    from sagan_jax.detector import normalise
+    from sagan_jax.judging.scoring import score_images
+    from sagan_jax.methods.sagan import sagan
+    from sagan_jax.training.loop import fit, steps_per_epoch
+    from sagan_jax.training.progress import progress_bar
+    from sagan_jax.transforms import density, patch_features
 
     training = options.training
     kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
@@ -109,16 +110,16 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
     config = replace(options.density, kept=min(options.density.kept, len(images)))
     chosen, space_key = density.choose(images, key, config)
     viewed = np.asarray(chosen[: config.viewed])
-    space = view_space.fit_space(viewed, space_key, config)
+    space = patch_features.fit_space(viewed, space_key, config)
     normal, tested = (
-        jnp.concatenate([view_space.place(space, normalise(batch)) for _, batch in view_space.batches(part)])
+        jnp.concatenate([patch_features.place(space, normalise(batch)) for _, batch in patch_features.batches(part)])
         for part in (chosen, test)
     )
     viewed_own = score_images(detector, state, viewed)
 
     def measured(images: Any, points: jax.Array, scores: "dict[str, np.ndarray]") -> jax.Array:
         parts = []
-        for start, batch in view_space.batches(images):
+        for start, batch in patch_features.batches(images):
             here = slice(start, start + len(batch))
             own = jnp.asarray(scores["reconstruction"][here]), jnp.asarray(scores["latent"][here])
             parts.append(density.complexity(normalise(batch), points[here], *own))
@@ -131,7 +132,7 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
     angle = jnp.concatenate(
         [
             density.nearest_distance(bank, density.unit(batch), config.neighbours)
-            for _, batch in view_space.batches(tested)
+            for _, batch in patch_features.batches(tested)
         ]
     )
     found["distance from the mean"] = np.asarray(density.length(tested))
@@ -149,7 +150,7 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
 def measure(split: "Split", options: Options) -> list[Row]:
     """Every scoring on one split, and the floor."""
     from experiments import floor
-    from sagan_jax.metrics import summarise
+    from sagan_jax.judging.metrics import summarise
 
     training = options.training
 

@@ -5,8 +5,8 @@
 
 The first takes about four minutes on 2 cores. The second has the paper's counts, 4,000 normal scenes to train on and
 500 normal and 500 abnormal ones to test on, at 128 pixels: a job for an accelerator. The whole table, a row a method,
-is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts` from a seed: results on them
-are results on synthetic images.
+is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts.scenes` from a seed: results
+on them are results on synthetic images.
 """
 
 import sys
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sagan_jax.cli import parse_as, with_method
-from sagan_jax.command import guarded
 from sagan_jax.config import MethodName, Preset, RunConfig, TrainingConfig, require
+from sagan_jax.exit_codes import guarded
 
 QUICK = {"train": 1000, "test_normal": 200, "test_abnormal": 200}
 QUICK_EPOCHS = 6
@@ -57,11 +57,11 @@ class Bolts:
         """Makes the scenes, trains, and prints the result."""
         from tqdm import tqdm
 
-        from sagan_jax import evaluation
-        from sagan_jax.data.bolts import load_bolts
-        from sagan_jax.progress import pace
-        from sagan_jax.provenance import command
-        from sagan_jax.run import Experiment, run
+        from sagan_jax.data.bolts.scenes import load_bolts
+        from sagan_jax.report import text
+        from sagan_jax.runs.provenance import command
+        from sagan_jax.runs.run import Experiment, run
+        from sagan_jax.training.progress import pace
 
         counts = QUICK if self.quick else {}
         with tqdm(desc="scenes", unit="scene", **pace()) as bar:
@@ -73,11 +73,11 @@ class Bolts:
         quick, method = "-quick" if self.quick else "", "" if self.method == "sagan" else f"-{self.method}"
         folder = self.run.out or Path("runs") / f"bolts-{self.size}px{quick}{method}-{self.preset}"
         result = run(Experiment(split, self.method, self.model, self.training, self.run, folder), command())
-        print(f"{evaluation.summary(result)}\n\nwritten to {folder}")
+        print(f"{text.summary(result)}\n\nwritten to {folder}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the experiment as a command; returns the exit code, see `sagan_jax.command.guarded`."""
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
     return guarded(parse(sys.argv[1:] if argv is None else list(argv)))
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from experiments.record import MADE_BY, made_by
 from experiments.tfds import Known, load_known
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,7 @@ def measure(split: "Split") -> list[Row]:
     from sklearn.decomposition import PCA
     from sklearn.mixture import GaussianMixture
 
-    from sagan_jax.metrics import summarise
+    from sagan_jax.judging.metrics import summarise
 
     train, test = flat(split.train[:]), flat(split.test[:])
     components = min(RECONSTRUCTED, *train.shape)

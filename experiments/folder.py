@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from sagan_jax.cli import Train, parse_as
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the experiment as a command; returns the exit code, see `sagan_jax.command.guarded`."""
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
     argv = sys.argv[1:] if argv is None else list(argv)
     return guarded(parse_as(Train, "python -m experiments.folder", argv))
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from experiments.benchmark import own_peak_memory
 from experiments.record import MADE_BY, made_by
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +87,8 @@ def measure(point: Point, width: int) -> Row:
 
     from sagan_jax import device
     from sagan_jax.config import SaganConfig
-    from sagan_jax.sagan import sagan
-    from sagan_jax.training import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.methods.sagan import sagan
+    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
 
     device.start()
     detector, shape = sagan(SaganConfig(width=width)), (point.size, point.size, 3)

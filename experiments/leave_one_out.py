@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sagan_jax.cli import chosen_in
-from sagan_jax.command import guarded
 from sagan_jax.config import MethodName, Preset, RunConfig, Together, TrainingConfig, require
+from sagan_jax.exit_codes import guarded
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Dataset
@@ -49,7 +49,7 @@ def main(experiment: LeaveOneOut, argv: Sequence[str] | None = None) -> int:
         argv: The command line without the program's name; None takes the process's.
 
     Returns:
-        The exit code, see `sagan_jax.command.guarded`.
+        The exit code, see `sagan_jax.exit_codes.guarded`.
     """
     return guarded(lambda: run_classes(experiment, parse(experiment, sys.argv[1:] if argv is None else list(argv))))
 
@@ -108,11 +108,11 @@ def run_name(dataset: str, abnormal: str, options: Any) -> str:
 
 def run_classes(experiment: LeaveOneOut, options: Any) -> None:
     """Runs one class or all, with one seed or several, and prints the results."""
-    from sagan_jax import evaluation
     from sagan_jax.data.split import leave_one_out, thinned
-    from sagan_jax.provenance import command
-    from sagan_jax.run import Experiment, run
-    from sagan_jax.together import chosen, obstacle, run_together
+    from sagan_jax.report import text
+    from sagan_jax.runs.many_runs import chosen, obstacle, run_together
+    from sagan_jax.runs.provenance import command
+    from sagan_jax.runs.run import Experiment, run
 
     require(options.seeds >= 1, "seeds", options.seeds, "at least 1")
     dataset = experiment.load(options)
@@ -128,7 +128,7 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
         return Experiment(split, options.method, options.model, training, options.run, folder)
 
     def show(result: dict[str, Any], folder: Path) -> None:
-        print(f"{evaluation.summary(result)}\n\nwritten to {folder}\n", flush=True)
+        print(f"{text.summary(result)}\n\nwritten to {folder}\n", flush=True)
 
     first = options.training.seed
     wanted = list(product(classes, range(first, first + options.seeds)))
@@ -151,4 +151,4 @@ def run_classes(experiment: LeaveOneOut, options: Any) -> None:
             results.append(run(one, command()))
             show(results[-1], one.out)
     if len(results) > 1:
-        print(evaluation.sweep(results))
+        print(text.sweep(results))

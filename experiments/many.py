@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from experiments.benchmark import in_turn
 from experiments.record import MADE_BY, made_by
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 
 class Case(NamedTuple):
@@ -63,8 +63,8 @@ def calls(case: Case, steps: int) -> dict[str, Callable[[], Any]]:
     import numpy as np
 
     from sagan_jax.config import SaganConfig
-    from sagan_jax.sagan import sagan
-    from sagan_jax.training import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.methods.sagan import sagan
+    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
 
     detector = sagan(SaganConfig(width=case.width))
     shape = (case.size, case.size, 3)

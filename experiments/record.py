@@ -18,7 +18,7 @@ MADE_BY = ("commit", "date", "platform", "command")
 
 def made_by() -> tuple[Any, ...]:
     """What made a measurement of this process: the values of `MADE_BY`."""
-    from sagan_jax.provenance import command, provenance
+    from sagan_jax.runs.provenance import command, provenance
 
     made = provenance(command())
     return tuple(made[name] for name in MADE_BY)

@@ -36,7 +36,7 @@ def count(depthwise: bool, input_channels: int, output_channels: int) -> Count:
     import jax
     import jax.numpy as jnp
 
-    from sagan_jax.sagan import Discriminator, Generator
+    from sagan_jax.methods.sagan import Discriminator, Generator
 
     def size(tree) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(tree))

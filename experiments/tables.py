@@ -26,9 +26,9 @@ from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged, read
 from experiments.variants import VARIANTS
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, Preset, RunConfig, TrainingConfig
 from sagan_jax.errors import UserError
+from sagan_jax.exit_codes import guarded
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Split
@@ -225,7 +225,7 @@ def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
     from sagan_jax.data.split import leave_one_out
 
     if options.table == 3:
-        from sagan_jax.data.bolts import load_bolts
+        from sagan_jax.data.bolts.scenes import load_bolts
 
         bolts = load_bolts(size=options.size or table.size, cache_dir=options.runs / "bolt-scenes")
         return lambda _: bolts
@@ -239,8 +239,8 @@ def train(options: Options, table: Table) -> None:
     """Runs the cells without a result, seed by seed, so that the table fills evenly, but those in work elsewhere."""
     from sagan_jax import run_folder
     from sagan_jax.data.split import thinned
-    from sagan_jax.provenance import command
-    from sagan_jax.run import Experiment, run_locked
+    from sagan_jax.runs.provenance import command
+    from sagan_jax.runs.run import Experiment, run_locked
 
     split_of = load_splits(options, table)
     config = RunConfig(resume=True, protocol="both")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sagan_jax.cli import parse_as
-from sagan_jax.command import guarded
+from sagan_jax.exit_codes import guarded
 
 SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
 
@@ -57,7 +57,7 @@ class ToFolder:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code, see `sagan_jax.command.guarded`."""
+    """Runs the command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
     return guarded(parse_as(ToFolder, "python -m experiments.to_folder", sys.argv[1:] if argv is None else list(argv)))
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
-from sagan_jax.command import guarded
 from sagan_jax.config import SETTINGS, Device, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
 from sagan_jax.errors import UserError
+from sagan_jax.exit_codes import guarded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ class Train:
 
     def __call__(self) -> None:
         """Trains and prints the result."""
-        from sagan_jax import evaluation
-        from sagan_jax.inspection import train_on_folder
+        from sagan_jax.inspection.train import train_on_folder
+        from sagan_jax.report import text
 
         result, out = train_on_folder(
             self.data, self.folder, self.method, self.preset, self.model, self.training, self.run
         )
-        print(f"{evaluation.summary(result)}\n\nwritten to {out}")
+        print(f"{text.summary(result)}\n\nwritten to {out}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,12 @@ class Score:
 
         from tqdm import tqdm
 
-        from sagan_jax import device, verdict_file, verdicts
+        from sagan_jax import device
         from sagan_jax.data.file_list import list_files
-        from sagan_jax.model import load_judged
-        from sagan_jax.progress import pace
-        from sagan_jax.scoring import threshold
+        from sagan_jax.inspection import verdict_file, verdicts
+        from sagan_jax.judging.calibration import threshold
+        from sagan_jax.runs.model import load_judged
+        from sagan_jax.training.progress import pace
 
         device.start(self.device)
         files = list_files(self.images, sys.stdin.buffer.read)
@@ -113,7 +114,7 @@ class Info:
 
     def __call__(self) -> None:
         """Prints it."""
-        from sagan_jax.describe import describe
+        from sagan_jax.runs.describe import describe
 
         print(describe(self.folder))
 
@@ -145,8 +146,8 @@ class Export:
 
     def __call__(self) -> None:
         """Writes it and prints where it is."""
-        from sagan_jax.export import export
-        from sagan_jax.model import load_judged
+        from sagan_jax.export.programs import export
+        from sagan_jax.runs.model import load_judged
 
         out = self.out or self.run / f"scorer.{self.format}"
         export(load_judged(self.run)[0], self.format, out)
@@ -163,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The command line without the program's name; None takes the process's.
 
     Returns:
-        The exit code, see `sagan_jax.command.guarded`.
+        The exit code, see `sagan_jax.exit_codes.guarded`.
     """
     settings = parse(sys.argv[1:] if argv is None else list(argv))
     return guarded(settings, resumable=isinstance(settings, Train))

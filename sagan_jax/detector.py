@@ -7,12 +7,16 @@ know nothing else about a method, so a new one is a new function that returns a 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 State = Any
 """A method's state: any pytree of arrays (parameters, statistics, optimiser states, step), nothing hidden."""
+
+Images = UInt8[Array | np.ndarray, "count height width channel"]
+"""Images as they are kept: bytes."""
 
 Metrics = dict[str, Array]
 """Float32 scalars of one step, the same keys every step; the losses are checked for being finite."""
@@ -67,3 +71,8 @@ class Detector(NamedTuple):
     update: Update
     score: Score
     fit_normal: FitNormal | None = None
+
+
+def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
+    """Bytes to what the networks see: 0..255 to [-1, 1]."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1.0

@@ -3,19 +3,14 @@
 import math
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sagan_jax.cache_folder import cache_folder
 from sagan_jax.config import Device, RunConfig, Streaming
 from sagan_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, Sharding
-
-
-def cache_folder() -> Path:
-    """The user's cache folder for this project: `$XDG_CACHE_HOME` or `~/.cache`, then `sagan_jax`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sagan_jax"
 
 
 def start(device: Device = "auto") -> str:
@@ -48,7 +43,7 @@ def start(device: Device = "auto") -> str:
         ) from error
     if found.platform != "cpu":
         return found.device_kind
-    from sagan_jax import native
+    from sagan_jax.ops import native
 
     kernels = "" if native.registered() else ", XLA's kernels"
     return f"cpu ({os.cpu_count()} cores{kernels})"

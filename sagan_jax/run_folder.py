@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.atomic_file import LEFT_OVER, replacing
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError, one_line
-from sagan_jax.whole_file import LEFT_OVER, replacing
 
 LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
 

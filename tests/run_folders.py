@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 
-from sagan_jax import evaluation, run_folder
+from sagan_jax import run_folder
 from sagan_jax.data.split import Split
+from sagan_jax.judging import evaluation
+from sagan_jax.judging.calibration import calibrate, calibrated
 from sagan_jax.report import thumbnails
-from sagan_jax.scoring import calibrate, calibrated
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.png",

@@ -17,10 +17,10 @@ import experiments.folder
 from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
-from sagan_jax.describe import describe
-from sagan_jax.methods import METHODS
-from sagan_jax.model import load_model
-from sagan_jax.scoring import score_images
+from sagan_jax.judging.scoring import score_images
+from sagan_jax.methods.table import METHODS
+from sagan_jax.runs.describe import describe
+from sagan_jax.runs.model import load_model
 
 SMALL = ["--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
 

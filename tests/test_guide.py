@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), r
 @pytest.fixture(scope="module")
 def said():
     """What the guide's blocks print, run one after the other as one program."""
-    from sagan_jax.methods import METHODS
+    from sagan_jax.methods.table import METHODS
 
     methods, printed = dict(METHODS), io.StringIO()
     names = {"__name__": "guide"}

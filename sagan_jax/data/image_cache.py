@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sagan_jax.atomic_file import replacing
 from sagan_jax.data.split import Dataset
-from sagan_jax.whole_file import replacing
 
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for an array file that is missing, cut off or damaged, or would have to be unpickled."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.cache_folder import cache_folder
 from sagan_jax.data import image_cache
 from sagan_jax.data.split import Dataset, official_ids
-from sagan_jax.device import cache_folder
 from sagan_jax.errors import UserError
 
 Builder = Any  # a tfds.core.DatasetBuilder; TFDS's own annotations are too wide to check against

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax import evaluation, run_folder
+from sagan_jax import run_folder
 from sagan_jax.errors import UserError
-from sagan_jax.report import plots, thumbnails
+from sagan_jax.judging import evaluation
+from sagan_jax.report import plots, text, thumbnails
 
 UPLOT = "1.6.32"  # the version in `vendor/`, as npm has it
 CURVE_POINTS = 1000  # of a ROC or PR curve: more than a screen shows
@@ -75,7 +76,7 @@ def rendered(folder: Path) -> str:
         for names in (("vendor/uPlot.min.css", "page.css"), ("vendor/uPlot.iife.min.js",), ("page.js",))
     )
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = template.from_string(read_part("page.html")).render(
+    html = template.from_string(read_part("page.html")).render(
         policy=policy(styles, library, program),
         styles=styles,
         library=library,
@@ -105,14 +106,14 @@ def rendered(folder: Path) -> str:
         masked=cards.get("masked", False),
         views=thumbnails.VIEWS,
         limit=strict["threshold"]["value"] if strict else None,
-        leaks=evaluation.leaks(result["reference"]) if result and "reference" in result else {},
+        leaks=text.leaks(result["reference"]) if result and "reference" in result else {},
         settings=settings(config, result or {}),
         data=script_data(
             {"threshold": float(np.float32(strict["threshold"]["value"])) if strict else None, "losses": panels}
             | (curves or {})
         ),
     )
-    return text.encode(errors="backslashreplace").decode()  # a file's name need not be text
+    return html.encode(errors="backslashreplace").decode()  # a file's name need not be text
 
 
 def policy(styles: str, *scripts: str) -> str:

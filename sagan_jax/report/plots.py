@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
+from sagan_jax.atomic_file import replacing
 from sagan_jax.errors import UserError
-from sagan_jax.metrics import Labels, Scores, auroc
-from sagan_jax.whole_file import replacing
+from sagan_jax.judging.metrics import Labels, Scores, auroc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from sagan_jax import run_folder
 from sagan_jax.data.split import Split
-from sagan_jax.metrics import Labels, Scores
+from sagan_jax.judging.metrics import Labels, Scores
 from sagan_jax.report import plots
 
 FILE = "gallery.json"

@@ -1,0 +1,1 @@
+"""Scenes of axle bolts, sound and damaged, made from a seed."""

@@ -1,0 +1,1 @@
+"""Models that run elsewhere: programs, weights, PyTorch's weights."""

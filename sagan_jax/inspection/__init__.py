@@ -1,0 +1,1 @@
+"""Folders of photographs: training on them, verdicts on files."""

@@ -1,0 +1,56 @@
+"""Training on a folder of photographs."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from sagan_jax import device
+from sagan_jax.config import FolderConfig, RunConfig, TrainingConfig
+from sagan_jax.data.folder import load_folder
+from sagan_jax.data.patches import Patches
+from sagan_jax.errors import UserError
+from sagan_jax.judging.evaluation import has_both
+from sagan_jax.runs.provenance import command
+from sagan_jax.runs.run import Experiment, run
+
+
+def train_on_folder(
+    data: Path, folder: FolderConfig, method: str, preset: str, model: Any, training: TrainingConfig, config: RunConfig
+) -> tuple[dict[str, Any], Path]:
+    """Trains a method on a folder of photographs; every file that is not used is named on stderr.
+
+    Args:
+        data: The folder, in a layout of `data.layout.scan`.
+        folder: How it is read.
+        method: A name in `methods.METHODS`.
+        preset: Names the run's folder if `config` names none.
+        model: The method's configuration.
+        training: How long and on what it is trained.
+        config: How it is judged and where it goes.
+
+    Returns:
+        What `result.json` has, and the run's folder.
+
+    Raises:
+        UserError: As `load_folder` and `run`, or if the reference protocol is wanted without images to show it on.
+    """
+    device.start(config.device)
+    patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
+    split, unused = load_folder(
+        data,
+        size=folder.size if patches is None else None,
+        patches=patches,
+        channels=folder.channels,
+        on_bad=folder.on_bad,
+        memory=device.image_memory(config.streaming),
+    )
+    for file in unused:
+        print(f"not used: {file.reason}", file=sys.stderr)
+    if config.protocol == "both" and patches is not None:
+        raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
+    if config.protocol == "both" and not has_both(split.test_labels):
+        raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
+    name = re.sub(r"[^\w.-]+", "_", "-".join((split.name, method, preset)))
+    out = config.out or Path("runs") / name
+    return run(Experiment(split, method, model, training, config, out), command()), out

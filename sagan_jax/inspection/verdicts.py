@@ -1,0 +1,155 @@
+"""Verdicts on anybody's image files: each file gets a score or the reason why not, whatever the other files are."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sagan_jax.atomic_file import replacing
+from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.errors import UserError, printable
+from sagan_jax.judging.calibration import calibrated
+from sagan_jax.judging.scoring import PER_IMAGE, Field, score_images, score_photographs
+from sagan_jax.runs.model import Model
+
+BATCH = 32  # images scored at once, however few there are: the last bits of a score depend on it
+VIEW = 1024  # longer side of a photograph that a map is laid over, at most
+AHEAD = 4  # large photographs decoded ahead
+
+Called = Literal["normal", "abnormal", "unusable"]
+
+
+class Verdict(NamedTuple):
+    """What is said of a file.
+
+    Attributes:
+        file: The file, as it was named.
+        verdict: "unusable" if it could not be scored.
+        score: The anomaly score; None if unusable.
+        calibrated: The share of held-out normal images that score lower, 0 to 1; None if unusable.
+        threshold: What the score is compared with.
+        reason: Why the file is unusable, else empty.
+        map: The picture that shows where, if wanted.
+    """
+
+    file: str
+    verdict: Called
+    score: float | None
+    calibrated: float | None
+    threshold: float
+    reason: str
+    map: str
+
+
+class Decoded(NamedTuple):
+    """A file read: the image for the model and one to look at, or the reason why there is none."""
+
+    path: Path
+    image: UInt8[np.ndarray, "height width channel"] | None
+    view: UInt8[np.ndarray, "view_height view_width channel"] | None
+    reason: str
+
+
+Draw = Callable[[Decoded, Float[np.ndarray, "height width"]], str]
+
+
+def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | None = None) -> Iterator[Verdict]:
+    """A verdict a file, in order, as soon as it is there; memory does not grow with the number of files.
+
+    Args:
+        model: The trained model.
+        files: The files, decoded in parallel ahead of the scoring.
+        limit: The score above which an image is abnormal.
+        draw: Given a file and its map [H, W], draws it and returns the picture's name; None draws nothing.
+
+    Yields:
+        The verdicts.
+    """
+    import grain
+
+    height, width, channels = model.image_shape
+
+    def read(path: Path) -> Decoded:
+        try:
+            photograph = decode(path, channels)
+            if model.patches is not None and min(photograph.size) < height:
+                size = f"{photograph.height} x {photograph.width}"
+                return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
+            image = as_array(photograph, (height, width) if model.patches is None else None)
+        except UserError as error:
+            return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
+        if draw is None:
+            return Decoded(path, image, None, "")
+        photograph.thumbnail((VIEW, VIEW))
+        return Decoded(path, image, as_array(photograph), "")
+
+    fields: tuple[Field, ...] = PER_IMAGE if draw is None else (*PER_IMAGE, "map")
+    batch = BATCH if model.patches is None else 1
+    ahead = grain.ReadOptions(min(8, os.cpu_count() or 1), 2 * BATCH) if batch > 1 else grain.ReadOptions(2, AHEAD)
+    decoded = grain.MapDataset.source(files).map(read).to_iter_dataset(ahead)
+    for together in in_batches(decoded, batch):
+        images = [file.image for file in together if file.image is not None]
+        scored: Iterator[dict[str, np.ndarray]] = iter(())
+        if images and model.patches is None:
+            scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, fields=fields)
+            scored = ({name: values[i] for name, values in scores.items()} for i in range(len(images)))
+        elif images and model.patches is not None:
+            scored = score_photographs(model.detector, model.state, images, model.patches, fields=fields)
+        for file in together:
+            name = os.fspath(file.path)
+            if file.image is None:
+                yield Verdict(name, "unusable", None, None, limit, file.reason, "")
+                continue
+            found = next(scored)
+            score = float(found["total"])
+            share = float(calibrated(model.calibration, np.array([score], np.float32))[0])
+            picture = "" if draw is None else draw(file, found["map"])
+            called = "abnormal" if score > limit else "normal"
+            yield Verdict(name, called, score, share, limit, "", picture)
+
+
+def in_batches(files: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    """Files in order, in lists of so many that can be scored and those between them that cannot."""
+    together: list[Decoded] = []
+    usable = 0
+    for file in files:
+        together.append(file)
+        usable += file.image is not None
+        if usable == size or len(together) >= 4 * size:
+            yield together
+            together, usable = [], 0
+    if together:
+        yield together
+
+
+def drawing_to(folder: Path, hottest: float | None) -> Draw:
+    """Pictures of photographs with their maps laid over them, in a folder that mirrors where the files are.
+
+    Args:
+        folder: Where they go; made as needed.
+        hottest: What normal images hardly reach anywhere; it is the middle of the colours of every picture, so that
+            pictures can be compared. None gives each picture the whole range.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from PIL import Image
+
+    from sagan_jax.report.plots import rgb
+    from sagan_jax.report.thumbnails import overlay
+
+    def draw(file: Decoded, heat: np.ndarray) -> str:
+        assert file.view is not None
+        heat = resize(heat, file.view.shape[:2])
+        top = float(heat.max()) if hottest is None else 2 * hottest
+        warmth = ScalarMappable(Normalize(0, top or 1.0), "inferno").to_rgba(heat, bytes=True)[..., :3]
+        parts = [part.replace("..", "__") for part in file.path.parts if part != file.path.anchor]
+        picture = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")  # a.png and a.jpg are two
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(picture) as out:
+            Image.fromarray(overlay(rgb(file.view), warmth)).save(out, "PNG")
+        return os.fspath(picture)
+
+    return draw

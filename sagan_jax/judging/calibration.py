@@ -1,0 +1,46 @@
+"""Calibration against normal images: thresholds for a false-positive rate, scores as shares of normal images."""
+
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from sagan_jax.errors import UserError
+
+QUANTILES = 1001
+ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
+
+
+class Calibration(NamedTuple):
+    """What scores normal images have: quantiles of the scores of held-out normal images, at even steps from 0 to 1."""
+
+    quantiles: Float[np.ndarray, " quantiles"]
+
+
+def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
+    """Keeps the quantiles of the scores of normal images that were not trained on."""
+    return Calibration(np.quantile(normal_scores, np.linspace(0.0, 1.0, QUANTILES)).astype(np.float32))
+
+
+def threshold(calibration: Calibration, false_positive_rate: float) -> float:
+    """The score above which an image is called abnormal, for a share of normal images wrongly called so.
+
+    Raises:
+        UserError: If the rate is not between 0 and 1.
+    """
+    if not 0 < false_positive_rate < 1:
+        raise UserError(f"the false-positive rate is {false_positive_rate}; it must be between 0 and 1")
+    levels = np.linspace(0.0, 1.0, len(calibration.quantiles))
+    return float(np.interp(1.0 - false_positive_rate, levels, calibration.quantiles))
+
+
+def calibrated(calibration: Calibration, scores: ArrayLike) -> ArrayLike:
+    """Scores `[N]` as shares in [0, 1]: the part of normal images that score lower (empirical CDF against normal).
+
+    Ties count by half. Written with what NumPy and JAX share, so that an exported scorer does the same.
+    """
+    quantiles: Any = calibration.quantiles[None, :]
+    below = (quantiles < scores[:, None]).mean(axis=1, dtype=np.float32)
+    up_to = (quantiles <= scores[:, None]).mean(axis=1, dtype=np.float32)
+    return (below + up_to) / 2

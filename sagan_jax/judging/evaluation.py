@@ -1,0 +1,190 @@
+"""Judging a trained detector on a test set, under the strict and the reference protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sagan_jax.config import TrainingConfig
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import Split
+from sagan_jax.detector import Detector, State
+from sagan_jax.judging.calibration import Calibration, threshold
+from sagan_jax.judging.metrics import auroc, summarise
+from sagan_jax.judging.pixel_metrics import (
+    PixelCounts,
+    aupro,
+    bin_edges,
+    count_pixels,
+    joined,
+    pixel_auroc,
+    summarise_pixels,
+)
+from sagan_jax.judging.scoring import PER_IMAGE, Field, reference_protocol_scores, score_images, score_photographs
+
+PART = 512  # images whose maps are in memory at a time
+PHOTOGRAPHS = 32  # normal ones whose maps say in what terms the pixels of photographs are counted
+REFERENCE_AUROC = "reference_auroc"
+REFERENCE_NOTE = (
+    "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
+    "by its test AUROC. Shown to measure what each leak adds."
+)
+
+
+def score_test(
+    detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs
+) -> tuple[dict[str, np.ndarray], PixelCounts | None]:
+    """Strict scores of the test set, and what its maps come to where its images have masks.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        split: The test set; it may be empty.
+        held_out: Normal images held out of training; the pixels are counted in their terms.
+
+    Returns:
+        The scores by field, as `scoring.score_images` has them, and the counted pixels. No more maps are in memory at
+        a time than those of a few hundred images, or of one photograph.
+    """
+    if not len(split.test):
+        return {field: np.zeros(0, np.float32) for field in PER_IMAGE}, None
+    if split.test_masks is None or not split.test_masks.any():
+        return score_images(detector, state, split.test, patches=split.patches), None
+    wanted: tuple[Field, ...] = (*PER_IMAGE, "map")
+    scores, pixels = [], []
+    if split.patches is not None:
+        photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
+        normal = score_photographs(detector, state, photographs, split.patches, fields=("map",))
+        sampled = np.concatenate([even_part(found["map"]) for found in normal])
+        edges = bin_edges(sampled[None, None, :])
+        scored = score_photographs(detector, state, split.test, split.patches, fields=wanted)
+        for index, fields in enumerate(scored):
+            pixels.append(count_pixels(fields.pop("map")[None], split.test_masks[index][None], edges))
+            scores.append({field: np.asarray(value)[None] for field, value in fields.items()})
+        return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+    edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
+    for start in range(0, len(split.test), PART):
+        part = slice(start, start + PART)
+        fields = score_images(detector, state, split.test[part], fields=wanted)
+        pixels.append(count_pixels(fields.pop("map"), split.test_masks[part], edges))
+        scores.append(fields)
+    return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+
+
+def even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
+    """About so many pixels of a map, evenly spread."""
+    return heat.ravel()[:: max(1, heat.size // count)]
+
+
+def evaluate_strict(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    calibration: Calibration,
+    false_positive_rate: float,
+    pixels: PixelCounts | None = None,
+) -> dict[str, Any]:
+    """Every image-level metric with its interval, and what the calibrated threshold does on the test set.
+
+    Args:
+        labels: bool `[M]`, True = abnormal.
+        scores: Strict scores `[M]`.
+        calibration: From held-out normal training images; the test set has no part in it.
+        false_positive_rate: The rate the threshold is set for.
+        pixels: What the maps come to, where the images have masks.
+
+    Returns:
+        JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`, with pixels `pixel_auroc` and
+        `aupro` too; of a test set that lacks normal or
+        abnormal images, only the threshold and those of its rates that can be had.
+    """
+    limit = threshold(calibration, false_positive_rate)
+    metrics = summarise(labels, scores)._asdict() if has_both(labels) else {}
+    if pixels is not None:
+        metrics |= summarise_pixels(pixels)
+    rates = {"false_positive_rate": scores[~labels] > limit, "recall": scores[labels] > limit}
+    return {name: interval._asdict() for name, interval in metrics.items()} | {
+        "threshold": {"value": limit, "false_positive_rate_wanted": false_positive_rate}
+        | {name: float(called.mean()) for name, called in rates.items() if called.size}
+    }
+
+
+def evaluate_kinds(
+    labels: np.ndarray, kinds: np.ndarray, scores: np.ndarray, limit: float, pixels: PixelCounts | None = None
+) -> list[dict[str, Any]]:
+    """Each kind of abnormal image against all normal ones.
+
+    Args:
+        labels: bool `[M]`, True = abnormal; both classes are there.
+        kinds: str `[M]`, what is wrong in a word.
+        scores: Strict scores `[M]`.
+        limit: The calibrated threshold.
+        pixels: What the maps come to, where the images have masks.
+
+    Returns:
+        JSON values, a kind a row: its name, how many images, AUROC, the threshold's recall, with pixels also pixel
+        AUROC and AUPRO.
+    """
+    rows = []
+    for kind in dict.fromkeys(kinds[labels].tolist()):
+        members = labels & (kinds == kind)
+        chosen = ~labels | members
+        row = {
+            "name": kind,
+            "images": int(members.sum()),
+            "auroc": auroc(labels[chosen], scores[chosen]),
+            "recall": float((scores[members] > limit).mean()),
+        }
+        if pixels is not None:
+            of_kind = PixelCounts(*(field[chosen] for field in pixels))
+            if of_kind.abnormal.any():
+                row |= {"pixel_auroc": pixel_auroc(of_kind), "aupro": aupro(of_kind)}
+        rows.append(row)
+    return rows
+
+
+def has_both(labels: np.ndarray) -> bool:
+    """Whether a test set has normal and abnormal images, without which there is nothing to tell apart."""
+    return bool(labels.any() and not labels.all())
+
+
+def reference_auroc(
+    detector: Detector, state: State, split: Split, batch_size: int, order: np.ndarray | None = None
+) -> float:
+    """AUROC under batch statistics: in order, by which the reference protocol picks its epoch, or in another order."""
+    scores = reference_protocol_scores(
+        detector, state, split.test, batch_size=batch_size, order=order, fields=("total",)
+    )
+    return auroc(split.test_labels, scores["total"])
+
+
+def evaluate_reference(
+    detector: Detector,
+    state: State,
+    split: Split,
+    running_scores: np.ndarray,
+    history: Sequence[Mapping[str, Any]],
+    training: TrainingConfig,
+) -> dict[str, Any]:
+    """The reference protocol taken apart: AUROC with its three leaks, then with one less at a time.
+
+    Args:
+        detector: The method.
+        state: Its state after the last epoch.
+        split: The test set, normal images first.
+        running_scores: The state's strict scores of the test set `[M]`.
+        history: The epochs' metrics, each with its `reference_auroc`.
+        training: Its batch size is that of the test batches, as in the authors' code; its seed deals them.
+
+    Returns:
+        JSON values, from the reference protocol down to the strict one.
+    """
+    order = np.random.default_rng(training.seed).permutation(len(split.test))
+    best = max(history, key=lambda row: row[REFERENCE_AUROC])
+    return {
+        "note": REFERENCE_NOTE,
+        "best_test_epoch": best["epoch"],
+        "batch_statistics_in_order_best_test_epoch": best[REFERENCE_AUROC],
+        "batch_statistics_in_order_last_epoch": history[-1][REFERENCE_AUROC],
+        "batch_statistics_shuffled_last_epoch": reference_auroc(detector, state, split, training.batch_size, order),
+        "running_statistics_last_epoch": auroc(split.test_labels, running_scores),
+    }

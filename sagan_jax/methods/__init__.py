@@ -1,0 +1,1 @@
+"""The methods: each a value of `Method`, which makes a `Detector`."""

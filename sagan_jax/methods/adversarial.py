@@ -1,0 +1,267 @@
+"""A generator that reconstructs, trained against a discriminator: the step of SAGAN, Skip-GANomaly and GANomaly."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from sagan_jax.config import AdversarialConfig, GanConfig, ReconstructionConfig
+from sagan_jax.detector import Detector, Init, Metrics, Scores, Statistics, Update
+from sagan_jax.methods.layers import initialise
+from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
+
+
+class Player(NamedTuple):
+    """One of the two networks in training: its parameters, its running statistics, its optimiser's state."""
+
+    params: Any
+    statistics: Any
+    optimiser: Any  # optax's state
+
+
+class AdversarialState(NamedTuple):
+    """Everything a training run knows: both players and the number of steps taken."""
+
+    step: Array
+    generator: Player
+    discriminator: Player
+
+
+class Judgement(NamedTuple):
+    """What the discriminator says of a batch: a logit `[B]` (positive: real) and the latent f(x) `[B, latent]`."""
+
+    logits: Array
+    latent: Array
+
+
+Networks = Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]]
+"""From an image shape [H, W, C] to a generator and a discriminator, both called as `module(images, train)`.
+
+The generator gives the reconstruction `[B, H, W, C]`, or a tuple of that and whatever else its objective wants.
+"""
+
+
+class Objective(NamedTuple):
+    """What the players strive for.
+
+    Attributes:
+        generator: `(images, the generator's output, judgement of the images, of the generated) -> (loss, its terms)`.
+        discriminator: `(judgement of the images, of the generated) -> (loss, its terms)`.
+    """
+
+    generator: Callable[[Array, Any, Judgement, Judgement], tuple[Array, Metrics]]
+    discriminator: Callable[[Judgement, Judgement], tuple[Array, Metrics]]
+
+
+def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int | None) -> Detector:
+    """A detector from two networks and the objective and score of the paper's sections 2.4 and 2.5.
+
+    Args:
+        networks: Makes the generator and the discriminator for an image shape.
+        config: Loss weights, optimiser, score.
+        steps: Training steps in all, for a decaying learning rate; None keeps it constant.
+
+    Returns:
+        The detector.
+    """
+
+    def generator(images: Array, reconstructed: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+        adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
+        latent = squared_error(real.latent, fake.latent).mean()
+        return weighted(config, adversarial, absolute_error(images, reconstructed).mean(), latent)
+
+    def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+        loss, terms = tell_apart(real, fake)
+        if config.latent_in_discriminator:
+            loss = loss + config.weight_latent * squared_error(real.latent, fake.latent).mean()
+        return loss, terms
+
+    def score(state: AdversarialState, images: Array, statistics: Statistics = "running") -> Scores:
+        generator, discriminator = networks(images.shape[1:])
+        reconstructed = apply_scoring(generator, state.generator, statistics, images)  # [B, H, W, C]
+        _, real_latent = apply_scoring(discriminator, state.discriminator, statistics, images)  # [B, latent]
+        _, fake_latent = apply_scoring(discriminator, state.discriminator, statistics, reconstructed)
+        return weigh(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
+
+    objective = Objective(generator, discriminator)
+    return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)
+
+
+def weighted(
+    config: ReconstructionConfig, adversarial: Array, reconstruction: Array, latent: Array
+) -> tuple[Array, Metrics]:
+    """The generator's loss, the weighted sum of its three terms (paper eq. 4), and the terms by name."""
+    loss = (
+        config.weight_adversarial * adversarial
+        + config.weight_reconstruction * reconstruction
+        + config.weight_latent * latent
+    )
+    return loss, {
+        "generator_adversarial": adversarial,
+        "generator_reconstruction": reconstruction,
+        "generator_latent": latent,
+    }
+
+
+def tell_apart(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+    """The discriminator's loss: real images are to be called real, generated ones not."""
+    real_loss = binary_cross_entropy(real.logits, 1.0).mean()
+    fake_loss = binary_cross_entropy(fake.logits, 0.0).mean()
+    return real_loss + fake_loss, {"discriminator_real": real_loss, "discriminator_fake": fake_loss}
+
+
+def weigh(config: GanConfig, images: Array, reconstructed: Array, latent: Array) -> Scores:
+    """Scores from the squared residual, R(x), and a latent term L(x) `[B]` (paper eq. 5)."""
+    anomaly_map = squared_error(images, reconstructed).mean(axis=-1)  # [B, H, W]
+    reconstruction = anomaly_map.mean(axis=(1, 2))  # R(x), [B]
+    total = config.score_weight * reconstruction + (1.0 - config.score_weight) * latent
+    return Scores(total, reconstruction, latent, anomaly_map, reconstructed)
+
+
+def adversarial_training(
+    networks: Networks,
+    objective: Objective,
+    config: GanConfig,
+    steps: int | None,
+    reinitialise_below: float = 0.0,
+    source: Callable[[Array, Array], Array] = lambda images, key: images,
+) -> tuple[Init, Update]:
+    """Two of a detector's functions, `init` and `update`, from two networks and what they strive for.
+
+    One step makes a single pass of the generator and of the discriminator over each batch; both updates are
+    taken from it. That is exact, not an approximation: the generator's update leaves the discriminator alone.
+
+    Args:
+        networks: Makes the generator and the discriminator for an image shape.
+        objective: Their losses.
+        config: Optimiser.
+        steps: Training steps in all, for a decaying learning rate; None keeps it constant.
+        reinitialise_below: The discriminator starts afresh when its loss falls under this; 0 is never.
+        source: What the generator makes its image of in training, from a batch of images and a key.
+
+    Returns:
+        Both functions; the state is an `AdversarialState`.
+    """
+    optimiser = adam(config, steps)
+
+    def init(key: Array, image_shape: tuple[int, ...]) -> AdversarialState:
+        given = jax.eval_shape(source, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), key)
+
+        @jax.jit  # one program in place of thousands of small ones
+        def build(key: Array) -> AdversarialState:
+            generator_key, discriminator_key = jax.random.split(key)
+            generator, discriminator = networks(image_shape)
+            return AdversarialState(
+                step=jnp.zeros((), jnp.int32),
+                generator=new_player(optimiser, generator, generator_key, given.shape[1:]),
+                discriminator=new_player(optimiser, discriminator, discriminator_key, image_shape),
+            )
+
+        return build(key)
+
+    def update(state: AdversarialState, batch: Array, key: Array) -> tuple[AdversarialState, Metrics]:
+        generator, discriminator = networks(batch.shape[1:])
+        given = source(batch, key)
+
+        def generate(params: Any) -> tuple[Any, Any]:
+            return apply_training(generator, params, state.generator.statistics, given)
+
+        def discriminate(params: Any, images: Array, statistics: Any) -> tuple[Judgement, Any]:
+            (logits, latent), statistics = apply_training(discriminator, params, statistics, images)
+            return Judgement(logits, latent), statistics
+
+        # The forward passes, each made once. The discriminator's running statistics move on real, then generated.
+        d_params = state.discriminator.params
+        output, generator_vjp, generator_statistics = jax.vjp(generate, state.generator.params, has_aux=True)
+        reconstructed, reconstructed_vjp = jax.vjp(reconstruction_in, output)
+        real, real_vjp, statistics = jax.vjp(
+            lambda params: discriminate(params, batch, state.discriminator.statistics), d_params, has_aux=True
+        )
+        fake, fake_vjp, statistics = jax.vjp(
+            lambda params, images: discriminate(params, images, statistics), d_params, reconstructed, has_aux=True
+        )
+
+        # The backward passes: the generator's runs through the discriminator into the image, the other stops there.
+        (generator_loss, generator_terms), (by_output, by_fake) = jax.value_and_grad(
+            lambda output, fake: objective.generator(batch, output, real, fake), argnums=(0, 1), has_aux=True
+        )(output, fake)
+        (by_image,) = reconstructed_vjp(fake_vjp(by_fake)[1])
+        (generator_gradient,) = generator_vjp(jax.tree.map(jnp.add, by_output, by_image))
+        (discriminator_loss, discriminator_terms), (by_real, by_fake) = jax.value_and_grad(
+            objective.discriminator, argnums=(0, 1), has_aux=True
+        )(real, fake)
+        discriminator_gradient = jax.tree.map(jnp.add, real_vjp(by_real)[0], fake_vjp(by_fake)[0])
+
+        new_generator = take_step(optimiser, state.generator, generator_gradient, generator_statistics)
+        new_discriminator = take_step(optimiser, state.discriminator, discriminator_gradient, statistics)
+        metrics = {
+            "generator_loss": generator_loss,
+            **generator_terms,
+            "generator_gradient_norm": optax.tree.norm(generator_gradient),
+            "discriminator_loss": discriminator_loss,
+            **discriminator_terms,
+            "discriminator_gradient_norm": optax.tree.norm(discriminator_gradient),
+        }
+        if reinitialise_below > 0:
+            collapsed = discriminator_loss < reinitialise_below
+            fresh_params = jax.lax.cond(
+                collapsed,
+                lambda: initialise(discriminator, key, batch.shape[1:])["params"],
+                lambda: new_discriminator.params,
+            )
+            new_discriminator = new_discriminator._replace(params=fresh_params)
+            metrics["discriminator_reinitialised"] = collapsed.astype(jnp.float32)
+        return AdversarialState(state.step + 1, new_generator, new_discriminator), metrics
+
+    return init, update
+
+
+def apply_training(module: nn.Module, params: Any, statistics: Any, *inputs: Array, **options: Any) -> tuple[Any, Any]:
+    """The module's output with BatchNorm normalising by the batch itself, and the running statistics moved on."""
+    output, changed = module.apply(
+        {"params": params, "batch_stats": statistics}, *inputs, train=True, mutable=["batch_stats"], **options
+    )
+    return output, changed.get("batch_stats", statistics)
+
+
+def apply_scoring(module: nn.Module, player: Player, statistics: Statistics, *inputs: Array) -> Any:
+    """The module's output with BatchNorm normalising by its running statistics, or by those of the very batch."""
+    if statistics == "batch":
+        return apply_training(module, player.params, player.statistics, *inputs)[0]
+    return module.apply({"params": player.params, "batch_stats": player.statistics}, *inputs, train=False)
+
+
+def reconstruction_in(output: Any) -> Array:
+    """The reconstruction in a generator's output, alone or the first of several."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def new_player(
+    optimiser: optax.GradientTransformation, module: nn.Module, key: Array, *shapes: tuple[int, ...]
+) -> Player:
+    """A player before its first step, for inputs of these shapes (without the batch)."""
+    variables = initialise(module, key, *shapes)
+    return Player(variables["params"], variables["batch_stats"], optimiser.init(variables["params"]))
+
+
+def take_step(optimiser: optax.GradientTransformation, player: Player, gradient: Any, statistics: Any) -> Player:
+    """The player after one step against a gradient, with its new running statistics."""
+    updates, optimiser_state = optimiser.update(gradient, player.optimiser, player.params)
+    return Player(optax.apply_updates(player.params, updates), statistics, optimiser_state)
+
+
+def adam(config: GanConfig, steps: int | None) -> optax.GradientTransformation:
+    """The optimiser of each player."""
+    return optax.adam(learning_rate(config, steps), b1=config.beta1, b2=config.beta2)
+
+
+def learning_rate(config: GanConfig, steps: int | None) -> optax.ScalarOrSchedule:
+    """Constant, or constant for the first half of `steps` and then linear to zero ("lambda decay", paper section 3)."""
+    if config.decay == "constant" or steps is None:
+        return config.learning_rate
+    constant_steps = steps // 2
+    return optax.linear_schedule(config.learning_rate, 0.0, steps - constant_steps, constant_steps)

@@ -1,0 +1,232 @@
+"""The layers of SAGAN's networks as Flax modules.
+
+Their arithmetic is in `convolution`, `depthwise`, `strided` and `operations`.
+
+Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from sagan_jax.config import Precision
+from sagan_jax.ops import convolution, depthwise, pooling, strided
+
+ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
+
+weight_init = nn.initializers.normal(0.02)
+_bias_init = nn.initializers.zeros_init()
+
+
+def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """N(1, 0.02), where BatchNorm scales start."""
+    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
+    """What `module.init` gives, in law: parameters and running statistics for inputs of these shapes ([H, W, C], say).
+
+    All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
+    """
+    inputs = [jnp.zeros((1, *shape)) for shape in shapes]
+    variables: Any = dict(jax.eval_shape(lambda key: module.init(key, *inputs, train=False), key))
+    params = jax.tree_util.tree_leaves_with_path(variables["params"])
+    sizes = [leaf.size for _, leaf in params]
+    noise = iter(jnp.split(0.02 * jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+
+    def parameter(path: Any, leaf: Any) -> Array:
+        draw, name = next(noise).reshape(leaf.shape), path[-1].key
+        if name.endswith("bias"):
+            return jnp.zeros(leaf.shape)
+        return 1.0 + draw if name == "scale" else draw
+
+    def statistic(path: Any, leaf: Any) -> Array:
+        return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key], jnp.float32)
+
+    return {
+        "params": jax.tree_util.tree_map_with_path(parameter, variables["params"]),
+        "batch_stats": jax.tree_util.tree_map_with_path(statistic, variables.get("batch_stats", {})),
+    }
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, and the activation after it.
+
+    Epsilon is 1e-5; a training step moves the running statistics by 0.1 of the way to the batch's.
+
+    Attributes:
+        slope: Of the leaky ReLU that follows: 0 is ReLU, 1 is none.
+    """
+
+    slope: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", scale_init, (channels,))
+        bias = self.param("bias", _bias_init, (channels,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if not train:
+            return pooling.activate(pooling.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope)
+        normalised: Any = pooling.batch_norm(x, scale, bias, self.slope)
+        x, batch_mean, batch_variance = normalised
+        mean.value = 0.9 * mean.value + 0.1 * batch_mean
+        variance.value = 0.9 * variance.value + 0.1 * batch_variance
+        return x
+
+
+class Conv(nn.Module):
+    """A plain convolution (NHWC) with this project's initialisation.
+
+    Attributes:
+        features: Output channels.
+        size: Side of the kernel.
+        padding: Zeros added on each side.
+        use_bias: Whether a bias is added.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    size: int
+    padding: int = 0
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        return nn.Conv(
+            self.features,
+            (self.size, self.size),
+            padding=((self.padding, self.padding),) * 2,
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            kernel_init=weight_init,
+            conv_general_dilated=convolution.conv,
+        )(x)
+
+
+class DepthwiseSeparableConv(nn.Module):
+    """Depthwise 3x3 (padding 1, bias), then pointwise 1x1 (bias) (paper section 2.3).
+
+    The intermediate channel `j * C + c` is copy j of input channel c.
+
+    Attributes:
+        features: Output channels.
+        multiplier: Outputs of the depthwise convolution per input channel.
+        dtype: Arithmetic of the convolutions.
+    """
+
+    features: int
+    multiplier: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        channels = x.shape[-1]
+        parameters = (
+            self.param("depthwise_kernel", weight_init, (3, 3, self.multiplier, channels)),
+            self.param("depthwise_bias", _bias_init, (self.multiplier, channels)),
+            self.param("pointwise_kernel", weight_init, (self.multiplier, channels, self.features)),
+            self.param("pointwise_bias", _bias_init, (self.features,)),
+        )
+        x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
+        return depthwise.depthwise_separable_conv(x, *parameters)
+
+
+class StridedConv(nn.Module):
+    """DCGAN's convolution: 4x4, stride 2, padding 1, no bias.
+
+    Attributes:
+        features: Output channels.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        return strided.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class TransposedConv(nn.Module):
+    """DCGAN's transposed convolution: 4x4, stride 2, padding 1; it doubles the map.
+
+    Attributes:
+        features: Output channels.
+        use_bias: Whether a bias is added.
+        dtype: Arithmetic of the convolution.
+    """
+
+    features: int
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        x = strided.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            x = x + self.param("bias", _bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
+        return x
+
+
+class ChannelAttention(nn.Module):
+    """CBAM's channel attention: one MLP on the average-pooled and the max-pooled vector, summed, sigmoid.
+
+    Attributes:
+        reduction: The MLP's hidden layer is this many times narrower than the map.
+        dtype: Arithmetic of the attention.
+    """
+
+    reduction: int = 16
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = jax.lax.optimization_barrier(
+            x
+        )  # the maximum's gradient looks for it by equality: x must not be rounded anew
+        channels = x.shape[-1]
+        narrow = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, kernel_init=weight_init)
+        wide = nn.Dense(channels, dtype=self.dtype, kernel_init=weight_init)
+        average, maximum = (wide(nn.relu(narrow(pool(x, axis=(1, 2))))) for pool in (jnp.mean, jnp.max))  # [B, C]
+        return x * nn.sigmoid(average + maximum)[:, None, None, :]
+
+
+class SpatialAttention(nn.Module):
+    """CBAM's spatial attention: mean and max over channels, conv 7x7 to 1, BatchNorm, sigmoid.
+
+    Attributes:
+        dtype: Arithmetic of the attention.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        pooled = pooling.channel_summaries(x)  # [B, H, W, 2]
+        attention = Conv(1, 7, padding=3, use_bias=False, dtype=self.dtype)(pooled)  # [B, H, W, 1]
+        return x * nn.sigmoid(BatchNorm()(attention, train))
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: channel attention, then spatial attention (paper section 2.2).
+
+    Attributes:
+        dtype: Arithmetic of the attention.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        x = ChannelAttention(dtype=self.dtype, name="channel")(x)
+        return SpatialAttention(dtype=self.dtype, name="spatial")(x, train)

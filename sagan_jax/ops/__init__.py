@@ -1,0 +1,1 @@
+"""The operations that the networks are made of, and the project's own kernels for CPUs."""

@@ -1,0 +1,1 @@
+"""Runs: prepared, trained, checkpointed, judged, written to a folder."""

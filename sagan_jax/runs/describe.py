@@ -1,0 +1,61 @@
+"""What a run's folder says about itself, in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sagan_jax import run_folder
+from sagan_jax.judging.calibration import threshold
+from sagan_jax.report import text
+from sagan_jax.runs.model import load_model, read_config
+
+
+def describe(folder: Path) -> str:
+    """What the model is, how it was made, how well it did and what its threshold is, as lines of text.
+
+    Raises:
+        UserError: If the folder holds no run, or of an unfinished one no checkpoint that can be read.
+    """
+    with run_folder.taken_at_its_word(folder):
+        return description(folder)
+
+
+def description(folder: Path) -> str:
+    """The lines, if the folder's files are what a run writes."""
+    config = read_config(folder)
+    epochs = len(run_folder.read_metrics(folder / "metrics.jsonl"))
+    height, width, channels = config["image_shape"]
+    cut = ""
+    if "patches" in config:
+        cut = f" patches, {config['patches']['stride']} pixels apart, of photographs of any size"
+    lines = [
+        f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
+        f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
+        "normal ones, held-out ones among them",
+        f"  model      {settings(config['model'])}",
+        f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings(config['training'])}",
+    ]
+    if result := run_folder.read_json(folder / "result.json"):
+        made = result["provenance"]
+        versions = ", ".join(f"{name} {made['packages'][name]}" for name in ("sagan-jax", "jax", "flax"))
+        lines += [
+            f"  made       {made['date']} in {result['train_seconds']:,.0f} s on {result['device']}; {versions}; "
+            f"commit {made['commit'] or 'unknown'}",
+            f"             {made['command']}",
+            "",
+            text.summary(result),
+        ]
+    else:
+        model = load_model(folder)
+        limit = threshold(model.calibration, model.false_positive_rate)
+        lines += [
+            "",
+            f"not finished; --resume goes on from epoch {model.epoch}",
+            f"  threshold {limit:.4g} at that epoch, for {model.false_positive_rate:.2%} false positives",
+        ]
+    return "\n".join(lines)
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Settings as one line."""
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,1 @@
+"""From a detector to a detector: other scores, other maps."""

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from sagan_jax.judging.calibration import calibrate
+from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict, sweep
+from sagan_jax.judging.pixel_metrics import count_pixels
+
+LABELS = np.array([False] * 4 + [True] * 4)
+SCORES = np.array([0.1, 0.2, 0.3, 0.9, 0.4, 0.8, 0.95, 1.0])
+
+
+def test_the_threshold_is_set_on_held_out_images_and_only_tried_on_the_test_set():
+    calibration = calibrate(np.linspace(0, 1, 1001))
+    strict = evaluate_strict(LABELS, SCORES, calibration, false_positive_rate=0.15)
+    assert strict["threshold"]["value"] == pytest.approx(0.85)
+    assert strict["threshold"]["false_positive_rate"] == 1 / 4
+    assert strict["threshold"]["recall"] == 2 / 4
+    assert strict["auroc"]["value"] == 14 / 16  # pairs won: 3 + 3 + 4 + 4
+    assert strict["auroc"]["low"] <= 14 / 16 <= strict["auroc"]["high"]
+
+
+def test_each_kind_is_told_from_all_normal_images():
+    kinds = np.array(["good"] * 4 + ["bent", "bent", "torn", "torn"])
+    masks = np.zeros((8, 4, 4), bool)
+    masks[4:, :2] = True
+    maps = np.where(masks & (kinds == "torn")[:, None, None], 2.0, 1.0)
+    pixels = count_pixels(maps, masks, np.array([1.5]))
+    bent, torn = evaluate_kinds(LABELS, kinds, SCORES, 0.85, pixels)
+    assert bent == {"name": "bent", "images": 2, "auroc": 6 / 8, "recall": 0.0, "pixel_auroc": 0.5, "aupro": 0.15}
+    assert torn == {"name": "torn", "images": 2, "auroc": 1.0, "recall": 1.0, "pixel_auroc": 1.0, "aupro": 1.0}
+
+
+def test_a_sweep_lists_each_class_and_the_mean():
+    results = [
+        {"abnormal": name, "strict": {"auroc": {"value": value}}} for name, value in (("cat", 0.5), ("dog", 0.75))
+    ]
+    assert sweep(results).split() == ["abnormal", "strict", "cat", "0.500", "dog", "0.750", "mean", "0.625"]
+    for result in results:
+        result["reference"] = {"batch_statistics_in_order_best_test_epoch": 1.0}
+    assert sweep(results).splitlines()[-1].split() == ["mean", "0.625", "1.000"]
+
+
+def test_a_sweep_over_seeds_tells_their_standard_deviation():
+    results = [
+        {"abnormal": "cat", "training": {"seed": seed}, "strict": {"auroc": {"value": value}}}
+        for seed, value in ((4, 0.5), (5, 0.7))
+    ]
+    lines = [line.split() for line in sweep(results).splitlines()[1:]]
+    assert lines == [
+        ["cat,", "seed", "4", "0.500"],
+        ["cat,", "seed", "5", "0.700"],
+        ["deviation", "0.141"],
+        ["mean", "0.600"],
+    ]

@@ -1,0 +1,103 @@
+import jax
+import numpy as np
+import pytest
+
+from sagan_jax.config import SaganConfig
+from sagan_jax.errors import UserError
+from sagan_jax.judging.calibration import Calibration, calibrate, calibrated, threshold
+from sagan_jax.judging.scoring import reference_protocol_scores, score_batch, score_images
+from sagan_jax.methods.sagan import sagan
+
+DETECTOR = sagan(SaganConfig(width=4, latent_size=8, score_weight=0.2))
+IMAGES = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 1), np.uint8)
+ALL = ("total", "reconstruction", "latent", "map", "reconstructed")
+
+
+@pytest.fixture(scope="module")
+def state():
+    return DETECTOR.init(jax.random.key(0), (16, 16, 1))
+
+
+@pytest.fixture(scope="module")
+def scores(state):
+    return score_images(DETECTOR, state, IMAGES, batch_size=4, fields=ALL)
+
+
+def test_the_score_is_the_weighted_sum_of_its_two_terms(scores):
+    np.testing.assert_allclose(scores["total"], 0.2 * scores["reconstruction"] + 0.8 * scores["latent"], rtol=1e-6)
+
+
+def test_the_reconstruction_term_and_the_map_are_the_squared_residual(scores):
+    residual = (IMAGES.astype(np.float32) / 127.5 - 1 - scores["reconstructed"]) ** 2
+    np.testing.assert_allclose(scores["map"], residual.mean(axis=-1), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(scores["reconstruction"], residual.mean(axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_strict_scores_do_not_depend_on_the_order_of_the_images(state, scores):
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    shuffled = score_images(DETECTOR, state, IMAGES[order], batch_size=4)
+    np.testing.assert_array_equal(shuffled["total"], scores["total"][order])
+
+
+def test_strict_scores_do_not_depend_on_batch_size_or_padding(state, scores):
+    alone = score_images(DETECTOR, state, IMAGES[:1], batch_size=4)  # three of four are padding
+    np.testing.assert_array_equal(alone["total"], scores["total"][:1])
+    other = score_images(DETECTOR, state, IMAGES, batch_size=11)
+    np.testing.assert_allclose(other["total"], scores["total"], rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_of_several_parts_scores_as_small_ones_do(state, scores):
+    many = np.arange(128) % len(IMAGES)  # two parts of 64 images of 16 px
+    in_parts = score_images(DETECTOR, state, IMAGES[many], batch_size=128, fields=ALL)
+    for field in ALL:
+        np.testing.assert_allclose(in_parts[field], scores[field][many], rtol=1e-5, atol=1e-6)
+    program = str(jax.make_jaxpr(lambda images: score_batch(DETECTOR, state, images))(IMAGES[many]))
+    assert "scan[" in program  # over the parts
+
+
+def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state):
+    in_order = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4)
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    shuffled = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4, order=order)
+    assert np.abs(in_order["total"] - shuffled["total"]).max() > 1e-4
+    # Dealt by hand: the first batch is images order[:4], and their scores come back to their own places.
+    by_hand = score_batch(DETECTOR, state, IMAGES[order[:4]], "batch")
+    np.testing.assert_array_equal(shuffled["total"][order[:4]], by_hand["total"])
+
+
+def test_only_the_wanted_fields_come_back_and_are_computed(state):
+    scores = score_images(DETECTOR, state, IMAGES, batch_size=4, fields=("reconstruction",))
+    assert set(scores) == {"reconstruction"}
+    operations = [
+        score_batch.lower(DETECTOR, state, IMAGES[:4], fields=fields).compile().cost_analysis()["flops"]
+        for fields in (("reconstruction",), ("total",))
+    ]
+    assert operations[0] < operations[1]  # no discriminator
+
+
+def test_scores_that_are_not_finite_are_an_error_that_counts_them(state):
+    broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, state)
+    with pytest.raises(UserError, match=r"11 of 11 images have a latent that is not finite"):
+        score_images(DETECTOR, broken, IMAGES, batch_size=4)
+
+
+def test_no_images_is_an_error(state):
+    for score in (score_images, reference_protocol_scores):
+        with pytest.raises(UserError, match="no images to score"):
+            score(DETECTOR, state, IMAGES[:0], batch_size=4)
+
+
+def test_the_threshold_leaves_the_chosen_share_of_normal_images_above_it():
+    normal = np.random.default_rng(0).normal(size=4000).astype(np.float32)
+    calibration = calibrate(normal)
+    for rate in (0.01, 0.05, 0.5):
+        assert (normal > threshold(calibration, rate)).mean() == pytest.approx(rate, abs=1e-3)
+    with pytest.raises(UserError, match="false-positive rate is 1"):
+        threshold(calibration, 1.0)
+
+
+def test_a_calibrated_score_is_the_share_of_normal_images_below_it():
+    calibration = Calibration(np.linspace(0, 10, 1001, dtype=np.float32))
+    shares = calibrated(calibration, np.array([-1, 0.005, 5.005, 9.995, 11], np.float32))
+    np.testing.assert_allclose(shares, [0, 0, 0.5, 1, 1], atol=1.1e-3)
+    assert (np.diff(shares) >= 0).all()

@@ -1,0 +1,125 @@
+"""What holds for every method, and how many parameters each has."""
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sagan_jax
+from experiments.digits import DIGITS
+from experiments.leave_one_out import main
+from sagan_jax.config import SETTINGS, MethodName
+from sagan_jax.errors import UserError
+from sagan_jax.judging.scoring import reference_protocol_scores, score_images
+from sagan_jax.methods.table import METHODS
+
+EVERY = pytest.mark.parametrize("method", METHODS)
+IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
+
+
+def small(method, steps=None, **changes):
+    """The method with narrow networks."""
+    config = METHODS[method].preset("paper")
+    if method == "anogan":
+        config = dataclasses.replace(config, search_steps=3)
+    config = dataclasses.replace(config, width=4, latent_size=8, **changes)
+    return METHODS[method].build(config, steps)
+
+
+def shapes(detector, image_shape, batch=2):
+    """The state, the state and metrics after a step, and scores, without computing them."""
+    key, images = jax.random.key(0), jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+    state = jax.eval_shape(lambda key: detector.init(key, image_shape), key)
+    return state, *jax.eval_shape(detector.update, state, images, key), jax.eval_shape(detector.score, state, images)
+
+
+def count(method, preset="paper", image_shape=(32, 32, 3)):
+    """Parameters of each network of the method's state."""
+    detector = METHODS[method].build(METHODS[method].preset(preset), None)
+    state = jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
+    players = {name: player for name, player in state._asdict().items() if hasattr(player, "params")}
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in players.items()}
+
+
+def test_the_command_line_offers_every_method():
+    assert set(METHODS) == set(SETTINGS) == set(get_args(MethodName))
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("sagan", {"generator": 4_032_335, "discriminator": 1_069_700}),
+        ("skip_ganomaly", {"generator": 16_659_075, "discriminator": 1_069_700}),
+        ("ganomaly", {"generator": 3_206_528, "discriminator": 663_296}),
+        ("egbad", {"generator": 8_755_328, "encoder": 1_732_232, "discriminator": 4_892_289}),
+        ("anogan", {"generator": 1_068_928, "discriminator": 663_296}),
+    ],
+)
+def test_parameters_are_as_many_as_the_docstring_says(method, expected):
+    assert count(method) == expected
+    docstring = Path(sagan_jax.__path__[0], f"{method}.py").read_text(encoding="utf-8").split('"""')[1]
+    assert all(f"{number:,}" in docstring for number in expected.values())
+
+
+@EVERY
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1), (128, 3)])
+def test_a_step_gives_back_the_very_types_it_takes_and_a_score_an_image(method, size, channels):
+    """Or the second step would be compiled anew: weak types count."""
+    state, new, metrics, scores = shapes(small(method, steps=10), (size, size, channels))
+    for old_leaf, new_leaf in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True):
+        assert (old_leaf.shape, old_leaf.dtype, old_leaf.weak_type) == (
+            new_leaf.shape,
+            new_leaf.dtype,
+            new_leaf.weak_type,
+        )
+    assert all(metric.shape == () for metric in metrics.values())
+    assert scores.total.shape == scores.reconstruction.shape == scores.latent.shape == (2,)
+    assert scores.map.shape == (2, size, size)
+    assert scores.reconstructed.shape == (2, size, size, channels)
+
+
+@EVERY
+def test_bf16_arithmetic_leaves_parameters_statistics_and_scores_in_float32(method):
+    results = shapes(small(method, precision="bf16"), (16, 16, 1))
+    floats = [leaf for leaf in jax.tree.leaves(results) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    assert {leaf.dtype for leaf in floats} == {jnp.dtype(jnp.float32)}
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(48, 48, 3), (40, 40, 3), (32, 64, 3), (8, 8, 3)])
+def test_a_size_the_networks_cannot_take_is_refused(method, key, shape):
+    with pytest.raises(UserError, match=rf"images are {shape[0]}x{shape[1]}; .* 32, 64, 128 or 256"):
+        small(method).init(key, shape)
+
+
+@EVERY
+def test_channels_other_than_grey_and_rgb_are_refused(method, key):
+    with pytest.raises(UserError, match=r"4 channels; 1 \(grey\) and 3 \(RGB\)"):
+        small(method).init(key, (32, 32, 4))
+
+
+@EVERY
+def test_strict_scores_do_not_depend_on_the_company_an_image_keeps(method, key):
+    detector = small(method)
+    state = detector.init(key, (16, 16, 1))
+    together = score_images(detector, state, IMAGES, batch_size=4)
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    apart = score_images(detector, state, IMAGES[order], batch_size=4)
+    np.testing.assert_array_equal(apart["total"], together["total"][order])
+    leaking = reference_protocol_scores(detector, state, IMAGES, batch_size=4)
+    assert np.abs(leaking["total"] - together["total"]).max() > 1e-6
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "sagan"])  # its run: test_run.py
+def test_a_method_goes_from_the_command_line_to_a_result_and_on_from_there(method, tmp_path, capsys):
+    flags = [f"--method={method}", "--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--batch-size=256"]
+    flags += ["--epochs=1", "--protocol=both", f"--out={tmp_path / 'run'}"]
+    flags += ["--search-steps=2"] if method == "anogan" else []
+    assert main(DIGITS, flags) == 0
+    assert f"{method}, epoch 1 of 1" in (printed := capsys.readouterr().out)
+    assert main(DIGITS, [*flags, "--resume"]) == 0  # from the checkpoint: nothing is left to train
+    assert capsys.readouterr().out == printed

@@ -1,0 +1,28 @@
+"""What is no trained model is refused by name."""
+
+import json
+
+import pytest
+
+from sagan_jax.errors import UserError
+from sagan_jax.runs.model import load_model
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"image_shape": [16, 16, 1], "method": "other"})])
+def test_a_configuration_that_is_none_is_refused(tmp_path, config):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(UserError, match=r"config\.json|damaged or of another version"):
+        load_model(tmp_path)
+
+
+def test_a_configuration_of_a_newer_format_is_not_guessed_at(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(UserError, match="is of format 99, which a newer version of sagan-jax wrote"):
+        load_model(tmp_path)

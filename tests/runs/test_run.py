@@ -1,0 +1,112 @@
+"""One small run from the command line to its folder, and the same run stopped half-way and gone on with."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.digits import DIGITS
+from experiments.leave_one_out import main
+from sagan_jax.runs import checkpoint
+from sagan_jax.runs.model import load_model
+
+SMALL = ["--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--epochs=2", "--batch-size=128"]
+
+
+def flags(folder, *more):
+    return [*SMALL, f"--out={folder}", *more]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(DIGITS, flags(folder, "--protocol=both")) == 0
+    return folder
+
+
+def test_the_folder_has_all_that_is_promised(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "scores.csv",
+        "result.json",
+        "scores.png",
+        "roc.png",
+        "losses.png",
+        "images.png",
+        "gallery.json",
+        "report.html",
+    }
+
+
+def test_metrics_have_a_line_an_epoch_with_every_loss(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    for name in ("generator_loss", "discriminator_loss", "generator_gradient_norm", "validation_reconstruction"):
+        assert all(np.isfinite(line[name]) for line in lines), name
+
+
+def test_scores_and_result_agree(folder):
+    with (folder / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    result = json.loads((folder / "result.json").read_text())
+    labels = np.array([int(row["label"]) for row in rows])
+    r, latent, score = (np.array([float(row[name]) for row in rows]) for name in ("R", "L", "score"))
+    assert (len(rows), labels.sum()) == (526, 183)
+    np.testing.assert_allclose(score, 0.2 * r + 0.8 * latent, rtol=1e-5)
+    wins = (score[labels == 1][:, None] > score[labels == 0][None, :]).mean()  # AUROC by its meaning, no ties here
+    assert result["strict"]["auroc"]["value"] == pytest.approx(wins, abs=1e-6)
+    assert result["images"] == {"train": 1207, "held_out": 64, "test_normal": 343, "test_abnormal": 183}
+
+
+def test_the_reference_protocol_stands_beside_the_strict_result_and_is_no_result(folder):
+    reference = json.loads((folder / "result.json").read_text())["reference"]
+    strict = json.loads((folder / "result.json").read_text())["strict"]
+    assert reference["note"].startswith("Not a result")
+    assert reference["running_statistics_last_epoch"] == pytest.approx(strict["auroc"]["value"])
+    assert reference["batch_statistics_in_order_best_test_epoch"] >= reference["batch_statistics_in_order_last_epoch"]
+
+
+def test_a_run_stopped_and_resumed_ends_in_the_same_bits(folder, tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def save_then_stop(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save_then_stop)
+    assert main(DIGITS, flags(tmp_path / "stopped", "--protocol=both")) == 130
+    assert not (tmp_path / "stopped" / "result.json").exists()
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert main(DIGITS, flags(tmp_path / "stopped", "--protocol=both", "--resume")) == 0
+
+    whole, resumed = load_model(folder), load_model(tmp_path / "stopped")
+    jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
+    np.testing.assert_array_equal(resumed.calibration.quantiles, whole.calibration.quantiles)
+    assert (tmp_path / "stopped" / "scores.csv").read_bytes() == (folder / "scores.csv").read_bytes()
+
+
+def test_a_folder_in_use_is_not_written_over(folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert main(DIGITS, flags(folder)) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_going_on_under_another_configuration_is_refused_and_loses_nothing(folder, capsys):
+    config = (folder / "config.json").read_bytes()
+    assert main(DIGITS, flags(folder, "--resume", "--learning-rate=0.5")) == 2
+    assert "another configuration: learning_rate is 0.002, not 0.5" in capsys.readouterr().err
+    assert (folder / "config.json").read_bytes() == config
+    assert load_model(folder).epoch == 2
+
+
+def test_the_best_epoch_can_be_judged_in_place_of_the_last(folder, capsys):
+    assert main(DIGITS, flags(folder, "--resume", "--select=best")) == 0
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = min(rows, key=lambda row: row["validation_reconstruction"])["epoch"]
+    assert json.loads((folder / "result.json").read_text())["strict"]["epoch"] == best
+    assert f"epoch {best} of 2" in capsys.readouterr().out
