@@ -19,8 +19,8 @@ from sagan_jax.cli import main
 from sagan_jax.config import RunConfig, TrainingConfig
 from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
-from sagan_jax.export.programs import programs as export
-from sagan_jax.export.programs import weights
+from sagan_jax.export import programs as export
+from sagan_jax.export import weights
 from sagan_jax.judging.calibration import calibrate, calibrated, threshold
 from sagan_jax.judging.scoring import PER_IMAGE, score_images
 from sagan_jax.methods.table import METHODS
