@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from sagan_jax.judging.calibration import calibrate
-from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict, sweep
+from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict
 from sagan_jax.judging.pixel_metrics import count_pixels
+from sagan_jax.report.text import sweep
 
 LABELS = np.array([False] * 4 + [True] * 4)
 SCORES = np.array([0.1, 0.2, 0.3, 0.9, 0.4, 0.8, 0.95, 1.0])
