@@ -57,7 +57,7 @@ def metadata(model: Model) -> dict[str, Any]:
     """What the model is, as JSON values; an image is called abnormal if its score is over `threshold`."""
     return {
         "version": __version__,
-        "method": model.method,
+        "method": model.method.name,
         "image_shape": list(model.image_shape),
         "outputs": list(OUTPUTS),
         "threshold": threshold(model.calibration, model.false_positive_rate),

@@ -21,7 +21,7 @@ from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.export.weights import check_tensors, zeros
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.sagan import sagan
-from sagan_jax.runs.model import abstract_state
+from sagan_jax.runs.prepare import abstract_state
 
 Tensors = dict[str, np.ndarray]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]

@@ -53,7 +53,7 @@ def page(folder: Path) -> str:
     """The report of a run's folder as HTML; see `write_report`."""
     from jinja2 import TemplateError
 
-    with run_folder.taken_at_its_word(folder, TemplateError):
+    with run_folder.reading_run(folder, TemplateError):
         return rendered(folder)
 
 
