@@ -54,6 +54,6 @@ def test_the_reference_is_made_from_docstrings_without_a_warning_and_shows_shape
     flags = ["-W", "error:::pdoc.doc_types", "-m", "pdoc", "sagan_jax", "-o", str(tmp_path), "--docformat", "google"]
     made = subprocess.run([sys.executable, *flags], check=False, capture_output=True, text=True)
     assert (made.returncode, made.stderr) == (0, "")
-    page = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "sagan_jax/scoring.html").read_text()))
+    page = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "sagan_jax/judging/scoring.html").read_text()))
     assert "UInt8[ndarray, 'count height width channel']" in page
     assert "Any number of images; the last batch is padded" in page
