@@ -67,6 +67,13 @@ def test_every_module_and_name_of_the_project_exists(page):
     assert [name for name in sorted(set(DOTTED.findall(page.read_text(encoding="utf-8")))) if not exists(name)] == []
 
 
+def test_every_module_and_name_in_the_docstrings_exists():
+    sources = [path for package in ("sagan_jax", "experiments") for path in (ROOT / package).rglob("*.py")]
+    quoted = {name for path in sources for name in re.findall(f"`({DOTTED.pattern})", path.read_text(encoding="utf-8"))}
+    assert quoted
+    assert [name for name in sorted(quoted) if not exists(name)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_named_in_the_text_exists(page):
     files = set(FILE.findall(page.read_text(encoding="utf-8")))
