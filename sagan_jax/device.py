@@ -39,7 +39,7 @@ def start(device: Device = "auto") -> str:
             jax.config.update("jax_default_device", found)
     except RuntimeError as error:
         raise UserError(
-            f"device {device} is not available here; JAX sees {', '.join(sorted({d.platform for d in jax.devices()}))}"
+            f"device {device} is not to be had here; JAX sees {', '.join(sorted({d.platform for d in jax.devices()}))}"
         ) from error
     if found.platform != "cpu":
         return found.device_kind

@@ -327,4 +327,4 @@ def test_a_gpu_asked_for_where_there_is_none_is_an_error_that_says_what_there_is
     wanted = experiment(tmp_path / "run")
     wanted = wanted._replace(config=replace(wanted.config, device="gpu"))
     assert guarded(lambda: run(wanted, ["pytest"])) == 2
-    assert "device gpu is not available here; JAX sees cpu" in capsys.readouterr().err
+    assert "device gpu is not to be had here; JAX sees cpu" in capsys.readouterr().err
