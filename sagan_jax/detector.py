@@ -1,4 +1,4 @@
-"""The one idea: a detector is a NamedTuple of pure functions, as an optimiser is in optax.
+"""A detector is a NamedTuple of pure functions, as an optimiser is in optax.
 
 Every method (SAGAN and each baseline) is a value of `Detector`. Training, scoring, checkpoints and reports
 know nothing else about a method, so a new one is a new function that returns a `Detector`.

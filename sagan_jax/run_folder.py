@@ -20,12 +20,12 @@ LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a 
 
 
 class InUseError(UserError):
-    """Another process has the folder."""
+    """Another process is using the folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps a run's folder to one process; a process that dies lets go of it, however it dies.
+    """Keeps a run's folder to one process; a process that dies releases it, however it dies.
 
     Raises:
         InUseError: If another process has it.

@@ -90,7 +90,7 @@ def to_onnx(model: Model) -> bytes:
     """An ONNX model, from `images` to `OUTPUTS`; its metadata has one property, `sagan_jax`, the JSON.
 
     Raises:
-        UserError: If the converter, jax2onnx, is not installed, or has no words for what the scorer does.
+        UserError: If the converter, jax2onnx, is not installed, or cannot express what the scorer does.
     """
     try:
         import jax2onnx
@@ -110,7 +110,7 @@ def to_onnx(model: Model) -> bytes:
             jaxpr_as_fun(program), [images], opset=OPSET, input_names=["images"], output_names=OUTPUTS
         )
     except NotImplementedError as error:
-        raise UserError(f"jax2onnx has no words for this scorer: {one_line(str(error))}; export StableHLO") from error
+        raise UserError(f"jax2onnx cannot express this scorer: {one_line(str(error))}; export StableHLO") from error
     set_model_props(exported, {METADATA: json.dumps(metadata(model))})
     return exported.SerializeToString()
 

@@ -52,7 +52,7 @@ LEAVES: Rules = (
     (r"\.var$", ".running_var"),
 )
 COUNTER = "num_batches_tracked"
-"""PyTorch's count of the batches a BatchNorm has seen; of no account to its result."""
+"""PyTorch's count of the batches a BatchNorm has seen; not part of its result."""
 
 
 class Imported(NamedTuple):

@@ -1,4 +1,4 @@
-"""Verdicts on anybody's image files: each file gets a score or the reason why not, whatever the other files are."""
+"""Verdicts on anybody's image files: each gets a score, or the reason why it has none, whatever the others are."""
 
 import operator
 import os
@@ -133,7 +133,7 @@ def drawing_to(folder: Path, hottest: float | None) -> Draw:
 
     Args:
         folder: Where they go; made as needed.
-        hottest: What normal images hardly reach anywhere; it is the middle of the colours of every picture, so that
+        hottest: A map value that normal images rarely reach; it is the middle of the colours of every picture, so that
             pictures can be compared. None gives each picture the whole range.
     """
     from matplotlib.cm import ScalarMappable

@@ -70,7 +70,7 @@ def score_test(
 
 
 def _even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
-    """About so many pixels of a map, evenly spread."""
+    """About this many pixels of a map, evenly spread."""
     return heat.ravel()[:: max(1, heat.size // count)]
 
 

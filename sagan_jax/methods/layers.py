@@ -1,6 +1,6 @@
 """The layers of SAGAN's networks as Flax modules.
 
-Their arithmetic is in `convolution`, `depthwise`, `strided` and `operations`.
+Their arithmetic is in `sagan_jax.ops`.
 
 Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
@@ -29,7 +29,7 @@ def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
 
 
 def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
-    """What `module.init` gives, in law: parameters and running statistics for inputs of these shapes ([H, W, C], say).
+    """Parameters and statistics as `module.init` draws them, by law, for inputs of these shapes ([H, W, C], say).
 
     All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
     """

@@ -205,7 +205,7 @@ def extremes(scores: Scores, count: int) -> tuple[Int[np.ndarray, " highest"], I
     """The images with the highest scores (highest first) and those with the lowest (lowest first).
 
     No image is in both, so of fewer than `2 * count` images there are fewer of each. Equal scores keep their order. The
-    extremes of the extremes are the same again: a caller reconstructs only these and hands them to `gallery`.
+    extremes of the extremes are the same images, so a caller need only reconstruct these for `gallery`.
 
     Args:
         scores: Finite, higher = more abnormal.

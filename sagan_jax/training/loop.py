@@ -56,7 +56,7 @@ PLAIN_STEP = StepConfig()
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the remainder sits out, another one each epoch.
+    """Whole batches in an epoch. The images left over are not used; they are others each epoch.
 
     Raises:
         UserError: If there are fewer images than one batch takes.
@@ -122,7 +122,7 @@ def take_steps(
 
 
 traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
-"""A step that is traced once, for the shapes of its metrics as for every program it stands in."""
+"""A step that is traced only once, both for its metrics' shapes and for every program that contains it."""
 
 
 def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
@@ -218,7 +218,7 @@ def train_epoch(
         means = mean_metrics(totals, done)
         if progress:
             progress(epoch, done, steps, means)
-            # The first call compiles, so its time says nothing: grow gently towards a second a call.
+            # The first call compiles, so its time tells nothing about a step: grow gently towards a second a call.
             stride = device.same_on_all_hosts(min(max(1, int(taken / (time.monotonic() - started))), 4 * taken))
     return state, means
 

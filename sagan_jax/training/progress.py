@@ -12,7 +12,7 @@ from sagan_jax.training.loop import Progress
 
 @contextmanager
 def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
-    """A bar over all images of all epochs on stderr, for `training.fit`.
+    """A bar over all images of all epochs on stderr, for `training.loop.fit`.
 
     Args:
         epochs: Epochs in all.

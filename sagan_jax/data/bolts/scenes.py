@@ -1,6 +1,6 @@
 """Photographs of axle bolts of the project's own making, sound and damaged, with exact masks.
 
-The paper's railway images (section 4.1) are private; this stands in for them in the same counts and sizes. Every
+The paper's railway images (section 4.1) are private; these scenes replace them, in the same counts and sizes. Every
 scene is a height field with materials, lit, seen through a camera with its faults, and stored as JPEG would store it.
 Results on it are results on synthetic images, and must be shown as such.
 """
@@ -32,7 +32,7 @@ VERSION = 2  # of the scenes: part of a cache file's name; raised whenever a pic
 def bolt_scene(
     seed: int, index: int, *, size: int = SENSOR, abnormal: str | None = None, part: str = "train"
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
-    """Photograph number `index`, the same whenever and in whatever order it is made.
+    """Scene number `index`, the same whenever and in whatever order it is made.
 
     The anomaly changes nothing else: cover, camera, light and noise are those of the same number without it.
 
