@@ -61,7 +61,7 @@ def test_the_command_line_offers_every_method():
 )
 def test_parameters_are_as_many_as_the_docstring_says(method, expected):
     assert count(method) == expected
-    docstring = Path(sagan_jax.__path__[0], f"{method}.py").read_text(encoding="utf-8").split('"""')[1]
+    docstring = Path(sagan_jax.__path__[0], "methods", f"{method}.py").read_text(encoding="utf-8").split('"""')[1]
     assert all(f"{number:,}" in docstring for number in expected.values())
 
 
