@@ -2,24 +2,34 @@
 
 import gc
 import os
+import signal
 import tempfile
+from pathlib import Path
 
 import hypothesis
 import jaxtyping
 import pytest
 
-# Equal programs are compiled once a session. A folder of this session's own: entries are not written
-# atomically, so two sessions must not share one.
-_compilations = tempfile.TemporaryDirectory(prefix="sagan-jax-compilations-")
+# Equal programs are compiled once a session: its workers and the commands that tests start share one folder, which the
+# session's first process makes and removes. A size makes JAX hold a lock while it reads or writes an entry; without
+# one, an entry half written by a worker could be read by another.
+_compilations = None
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compilations = tempfile.TemporaryDirectory(prefix="sagan-jax-compilations-")
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": _compilations.name,
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(8 << 30),
+    }
 
 # In the environment, before JAX is imported, so that the commands some tests start inherit all of it.
 os.environ |= {
-    "JAX_COMPILATION_CACHE_DIR": _compilations.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_PLATFORMS": "cpu",
     "MPLBACKEND": "agg",
 }
+# Nearly all of the time goes into compiling programs that then run once, so XLA is not to try hard.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
 
 # While the tests run, each function of the package checks its arguments and its result against its annotations.
 jaxtyping.install_import_hook("sagan_jax", "beartype.beartype")
@@ -28,22 +38,34 @@ jaxtyping.install_import_hook("sagan_jax", "beartype.beartype")
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
+# A shell that starts a job in the background has it ignore Ctrl-C, and its children inherit that: the tests of what
+# Ctrl-C leaves behind would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Each compiled program holds mappings of memory, of which a process may have 65,530 on Linux by default; past that it
+# is aborted. A file of tests adds far fewer than what is left above this number.
+MAPPINGS = 20_000
+
 
 def pytest_unconfigure() -> None:
-    _compilations.cleanup()
+    if _compilations is not None:
+        _compilations.cleanup()
+
+
+def _mappings() -> int:
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_for_this_file_alone():
-    """Compiled programs go when a file of tests ends.
-
-    Each holds mappings of memory, of which a process may have 65,530 on Linux by default; past that it is aborted.
-    """
+def _compiled_programs_go_before_there_are_too_many():
     yield
-    import jax
+    if _mappings() > MAPPINGS:
+        import jax
 
-    jax.clear_caches()
-    gc.collect()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

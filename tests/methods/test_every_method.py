@@ -73,7 +73,7 @@ def test_a_method_of_ones_own_is_found_by_its_module_and_another_name_is_refused
 )
 def test_parameters_are_as_many_as_the_docstring_says(method, expected):
     assert count(method) == expected
-    docstring = Path(sagan_jax.__path__[0], f"{method}.py").read_text(encoding="utf-8").split('"""')[1]
+    docstring = Path(sagan_jax.__path__[0], "methods", f"{method}.py").read_text(encoding="utf-8").split('"""')[1]
     assert all(f"{number:,}" in docstring for number in expected.values())
 
 

@@ -144,7 +144,8 @@ def test_a_library_is_compiled_once(monkeypatch, tmp_path):
 def test_without_a_compiler_xlas_own_kernels_give_the_same(compiler, tmp_path):
     program = (
         "import jax.numpy as jnp, numpy as np\n"
-        "from sagan_jax import depthwise, device\n"
+        "from sagan_jax import device\n"
+        "from sagan_jax.ops import depthwise\n"
         "x = jnp.arange(32.0).reshape(1, 4, 4, 2)\n"
         "ones = [jnp.ones(shape) for shape in ((3, 3, 1, 2), (1, 2), (1, 2, 1), (1,))]\n"
         "print(device.start(), float(depthwise.depthwise_separable_conv(x, *ones)[0, 1, 1, 0]))"
@@ -161,7 +162,7 @@ def test_each_device_computes_its_part_of_the_batch():
     program = (
         "import jax, jax.numpy as jnp, numpy as np\n"
         "from jax.sharding import Mesh, NamedSharding, PartitionSpec\n"
-        "from sagan_jax import depthwise\n"
+        "from sagan_jax.ops import depthwise\n"
         "x = jnp.arange(64.0).reshape(2, 4, 4, 2)\n"
         "parameters = [jnp.ones(shape) for shape in ((3, 3, 1, 2), (1, 2), (1, 2, 1), (1,))]\n"
         "def loss(x, *parameters):\n"
@@ -177,7 +178,7 @@ def test_each_device_computes_its_part_of_the_batch():
         "text = program.as_text()\n"
         "print(len(jax.devices()), 'sagan_depthwise_backward' in text, 'all-gather' in text, 'all-reduce' in text)"
     )
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
     found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["2", "True", "False", "True"]  # sums over the batch are all that devices exchange
 

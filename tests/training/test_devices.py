@@ -49,7 +49,7 @@ print(json.dumps({devices: train(devices) for devices in (1, 2, 8)}))
 
 @pytest.fixture(scope="module")
 def results():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-c", PROGRAM]
     result = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | flags)
     return {int(devices): values for devices, values in json.loads(result.stdout).items()}
