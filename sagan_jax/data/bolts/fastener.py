@@ -48,8 +48,8 @@ class Bolt(NamedTuple):
     base: float  # height of the cover under its washer
 
 
-def random_fasteners(rng: np.random.Generator) -> Fasteners:
-    """One make for a whole cover."""
+def random_fasteners(rng: np.random.Generator, rust: tuple[float, float]) -> Fasteners:
+    """One make for a whole cover, as rusty as `rust` allows."""
     color, metal, gloss = [(STEEL, 0.85, 0.4), (ZINC, 0.9, 0.5), (BLACKENED, 0.35, 0.4)][rng.integers(3)]
     if rng.random() < 0.25:  # painted together with the cover
         color, metal, gloss = PAINTS[rng.integers(len(PAINTS))], 0.0, 0.35
@@ -63,7 +63,7 @@ def random_fasteners(rng: np.random.Generator) -> Fasteners:
         gloss=gloss,
         marks=int(rng.choice([0, 0, 3, 6])),
         witness=MARKERS[rng.integers(len(MARKERS))] if rng.random() < 0.5 else None,
-        rust=rng.uniform(-2.2, 0.9),
+        rust=rng.uniform(*rust),
     )
 
 
