@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sagan_jax.data.bolts.anomalies import Severity
 from sagan_jax.data.bolts.fastener import Bolt, Fasteners, random_fasteners
 from sagan_jax.data.bolts.surface import (
     DIRT,
@@ -38,6 +39,9 @@ class Condition(NamedTuple):
     dust: tuple[float, float] = (0.4, 2.5)
     dust_opacity: tuple[float, float] = (0.2, 0.6)
     greasy: float = 0.22  # share of bolts
+    rust_spread: float = 0.5  # between the bolts of one part, either way
+    splashes: int = 0  # of oil and mud, at most
+    dulled: float = 0.0  # share of a head's and washer's colour that brake dust takes at most
 
 
 class Subject(NamedTuple):
@@ -48,6 +52,7 @@ class Subject(NamedTuple):
             drawn from `wear` may decide how often it is asked.
         wear: Source of all that is this one part's own.
         condition: How worn sound parts are.
+        severity: How plain damage is.
         reach: Bolts further from the first than this are left out: no picture shows them.
         turned: Radians by which the part lies turned about its first bolt.
         stripe_spread: Standard deviation in radians of a torque stripe's direction, as it is painted by hand.
@@ -56,6 +61,7 @@ class Subject(NamedTuple):
     design: np.random.Generator
     wear: np.random.Generator
     condition: Condition
+    severity: Severity
     reach: float
     turned: float = 0.0
     stripe_spread: float = 0.0
@@ -204,6 +210,8 @@ def add_grime(subject: Subject, surface: Surface, hollow: Field, bolts: list[Bol
     surface.cover(dirt, DIRT if rng.random() < 0.75 else DUST, gloss=0.03)
     dust = ramp(cloud * -0.8 + 0.3 * mottle - rng.uniform(*condition.dust), 1.5) * rng.uniform(*condition.dust_opacity)
     surface.cover(dust, DUST if rng.random() < 0.5 else DIRT, gloss=0.02)
+    if condition.splashes:
+        _splash(subject, surface, mottle)
     for bolt in bolts:
         chance, (wander, width, length, phase) = (
             rng.random(),
@@ -214,3 +222,15 @@ def add_grime(subject: Subject, surface: Surface, hollow: Field, bolts: list[Bol
             path = t - wander - 0.12 * np.sin(1.7 * s + phase)
             streak = np.exp(-((path / width) ** 2)) * ramp(s - 0.9, 0.6) * np.exp(-np.maximum(s, 0) / length)
             surface.cover(0.9 * ramp(streak + 0.03 * mottle - 0.3, 0.5), GREASE, gloss=0.6)
+
+
+def _splash(subject: Subject, surface: Surface, mottle: Field) -> None:
+    """Spots of oil and mud on cover and bolts alike: flat, round and soft at the edge, as no crack is."""
+    rng = subject.wear
+    for _ in range(int(rng.integers(0, subject.condition.splashes + 1))):
+        u, v = rng.uniform(-0.5, 0.5, 2) * subject.reach
+        radius, stretch, opacity = rng.uniform([0.1, 1.0, 0.4], [0.4, 1.6, 0.9])
+        s, t = local(surface, u, v, rng.uniform(0, np.pi))
+        spot = ramp(radius * (1 + 0.12 * mottle) - np.hypot(s / stretch, t), 0.12)
+        color, gloss = [(GREASE, 0.5), (DIRT, 0.03), (DUST, 0.02)][rng.integers(3)]
+        surface.cover(opacity * spot, color, gloss=gloss)

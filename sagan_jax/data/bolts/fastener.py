@@ -6,6 +6,7 @@ import numpy as np
 
 from sagan_jax.data.bolts.surface import (
     BLACKENED,
+    DIRT,
     MARKERS,
     PAINTS,
     STEEL,
@@ -134,9 +135,20 @@ def add_head(
             wide.cover(0.85 * stripe * (on_head == head), fasteners.witness, gloss=0.3)
 
 
-def rust_bolt(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
-    """Rust and worn edges of one bolt and its washer, some bolts more than others."""
-    shape, level = surface.u.shape, fasteners.rust + rng.uniform(-0.5, 0.5)
+def rust_bolt(
+    rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt, spread: float, dulled: float
+) -> None:
+    """Rust, worn edges and a film of brake dust on one bolt and its washer, on some bolts more than on others.
+
+    Args:
+        rng: Source of randomness.
+        surface: Changed in place.
+        fasteners: The make.
+        bolt: The place.
+        spread: How far rust goes beyond or short of the make's.
+        dulled: Share of the colour that the film takes at most.
+    """
+    shape, level = surface.u.shape, fasteners.rust + rng.uniform(-spread, spread)
     mottle, cloud = texture(rng, "mottle", shape), texture(rng, "cloud", shape)
     near = surface.window(bolt.u, bolt.v, fasteners.washer + 0.3)
     rows, columns = near.u.shape
@@ -147,3 +159,6 @@ def rust_bolt(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, 
     )
     near.height += 0.012 * amount * mottle + 0.02 * cloud * (r < 1)  # forged, not ground
     near.cover(amount, rust_color(mottle), gloss=0.04)
+    if dulled:
+        film = rng.uniform(0, dulled) * ramp(fasteners.washer - r, 0.1) * (1 + 0.2 * cloud).clip(0, 1.5)
+        near.cover(film, DIRT, gloss=0.05)

@@ -20,7 +20,14 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.atomic_file import replacing
-from sagan_jax.data.bolts.anomalies import add_foreign_object, add_hole, add_loose_head, break_head, crack_head
+from sagan_jax.data.bolts.anomalies import (
+    Severity,
+    add_foreign_object,
+    add_hole,
+    add_loose_head,
+    break_head,
+    crack_head,
+)
 from sagan_jax.data.bolts.camera import SENSOR, Camera, develop, photograph, random_camera
 from sagan_jax.data.bolts.cover import Condition, Subject, add_grime, make_cover
 from sagan_jax.data.bolts.fastener import add_head, add_washer, rust_bolt
@@ -39,7 +46,13 @@ VERSION: dict[Site, int] = {"station": 1, "field": 2}  # part of a cache file's 
 
 
 def bolt_scene(
-    seed: int, index: int, *, size: int = SENSOR, abnormal: str | None = None, part: str = "train", site: Site = "station"
+    seed: int,
+    index: int,
+    *,
+    size: int = SENSOR,
+    abnormal: str | None = None,
+    part: str = "train",
+    site: Site = "station",
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
     """Photograph number `index`, the same whenever and in whatever order it is made.
 
@@ -75,10 +88,10 @@ def bolt_scene(
     side = 2 * max(size, SENSOR)  # rendered at twice the sensor's resolution
     if site == "station":
         subject, camera = at_station(seed, scene)
-        camera = camera._replace(gain=_station_gain(seed) * scene.normal(1, 0.03))
+        camera = camera._replace(gain=_station_gain(seed) * scene.normal(1, 0.06))
     else:
         camera = random_camera(scene)
-        subject = Subject(scene, scene, Condition(), reach=2.2 * camera.zoom + 1.5)
+        subject = Subject(scene, scene, Condition(), Severity(), reach=2.2 * camera.zoom + 1.5)
     image, mask = photograph(build(subject, finding, camera, side, abnormal), camera, side)
     return develop(sensor, image, mask, camera, size)
 
@@ -166,9 +179,7 @@ def _split(site: Site, images: np.ndarray, masks: np.ndarray, counts: dict[str, 
     )
 
 
-def build(
-    subject: Subject, finding: np.random.Generator, camera: Camera, side: int, abnormal: str | None
-) -> Surface:
+def build(subject: Subject, finding: np.random.Generator, camera: Camera, side: int, abnormal: str | None) -> Surface:
     """The fastened, weathered cover with its anomaly, over the picture and a margin around it."""
     margin = side // 16
     axis = ((np.arange(side + 2 * margin) + 0.5 - margin) * (2 / side) - 1).astype(np.float32)
@@ -180,6 +191,7 @@ def build(
     v = (y + stretch * np.float32(np.sin(camera.direction))) * scale + np.float32(camera.center[1])
     surface, fasteners, bolts = make_cover(subject, u, v, 2 * camera.zoom / side)
 
+    condition = subject.condition
     down = subject.design.normal(np.pi / 2, 0.25)
     for place, bolt in enumerate(bolts):
         kind = abnormal if place == 0 else None
@@ -188,14 +200,14 @@ def build(
         else:
             add_washer(surface, fasteners, bolt)
             if kind == "loose":
-                add_loose_head(finding, surface, fasteners, bolt)
+                add_loose_head(finding, surface, fasteners, bolt, subject.severity)
             else:
                 add_head(surface, fasteners, bolt)
-        rust_bolt(subject.wear, surface, fasteners, bolt)
+        rust_bolt(subject.wear, surface, fasteners, bolt, condition.rust_spread, condition.dulled)
         if kind == "broken":
-            break_head(finding, surface, fasteners, bolt)
+            break_head(finding, surface, fasteners, bolt, subject.severity)
         if kind == "cracked":
-            crack_head(finding, surface, fasteners, bolt)
+            crack_head(finding, surface, fasteners, bolt, subject.severity)
     add_grime(subject, surface, hollow(surface, 0.3), bolts, down)
     if abnormal == "foreign":
         add_foreign_object(finding, surface, camera, bolts)

@@ -6,20 +6,25 @@ never looks like damage: it is flat, lies on the casting or films a head, and le
 
 import numpy as np
 
+from sagan_jax.data.bolts.anomalies import Severity
 from sagan_jax.data.bolts.camera import Camera
 from sagan_jax.data.bolts.cover import Condition, Subject
 
 CONDITION = Condition(
-    chips=(1.9, 3.2),
-    rust=(1.5, 3.2),
-    bolt_rust=(-1.7, -0.9),
-    scratches=4,
-    dirt=(-0.6, 0.1),
-    dirt_opacity=(0.3, 0.7),
-    dust=(1.0, 2.5),
-    dust_opacity=(0.1, 0.4),
-    greasy=0.12,
+    chips=(1.5, 3.2),
+    rust=(1.0, 3.2),
+    bolt_rust=(-1.3, -0.7),
+    rust_spread=0.8,
+    scratches=5,
+    dirt=(-0.6, 0.3),
+    dirt_opacity=(0.3, 0.8),
+    dust=(0.8, 2.5),
+    dust_opacity=(0.1, 0.5),
+    greasy=0.2,
+    splashes=6,
+    dulled=0.7,
 )
+SEVERITY = Severity(lift=(0.12, 0.4), slope=(0.04, 0.16), turned=(0.2, 0.6), crack=(0.02, 0.04), left=(0.0, 0.6))
 RIG, PART = 201, 202  # streams of the seed: what is fixed for the whole set
 
 
@@ -51,21 +56,22 @@ def station_camera(seed: int) -> Camera:
 def at_station(seed: int, rng: np.random.Generator) -> tuple[Subject, Camera]:
     """The next part that comes before the rig, and the camera as it stands to it."""
     rig = station_camera(seed)
-    zoom = rig.zoom * rng.normal(1, 0.006)
+    zoom = rig.zoom * rng.normal(1, 0.02)
     camera = rig._replace(
         zoom=zoom,
-        center=(rig.center[0] + rng.normal(0, 0.03), rig.center[1] + rng.normal(0, 0.03)),
-        light=rig.light + rng.normal(0, 0.04),
-        elevation=rig.elevation + rng.normal(0, 0.015),
-        ambient=rig.ambient * rng.normal(1, 0.06),  # daylight that strays in
-        warmth=rig.warmth + rng.normal(0, 0.008),
+        center=(rig.center[0] + rng.normal(0, 0.14), rig.center[1] + rng.normal(0, 0.14)),
+        light=rig.light + rng.normal(0, 0.1),
+        elevation=rig.elevation + rng.normal(0, 0.03),
+        ambient=rig.ambient * rng.normal(1, 0.12),  # daylight that strays in
+        warmth=rig.warmth + rng.normal(0, 0.015),
     )
     subject = Subject(
         design=np.random.default_rng([seed, PART]),
         wear=rng,
         condition=CONDITION,
+        severity=SEVERITY,
         reach=2.2 * rig.zoom + 1.5,
-        turned=rng.normal(0, 0.015),
+        turned=rng.normal(0, 0.08),
         stripe_spread=0.08,
     )
     return subject, camera
