@@ -230,7 +230,9 @@ def _splash(subject: Subject, surface: Surface, mottle: Field) -> None:
     for _ in range(int(rng.integers(0, subject.condition.splashes + 1))):
         u, v = rng.uniform(-0.5, 0.5, 2) * subject.reach
         radius, stretch, opacity = rng.uniform([0.1, 1.0, 0.4], [0.4, 1.6, 0.9])
-        s, t = local(surface, u, v, rng.uniform(0, np.pi))
-        spot = ramp(radius * (1 + 0.12 * mottle) - np.hypot(s / stretch, t), 0.12)
+        near = surface.window(u, v, 1.5 * radius * stretch)
+        rows, columns = near.u.shape
+        s, t = local(near, u, v, rng.uniform(0, np.pi))
+        spot = ramp(radius * (1 + 0.12 * mottle[:rows, :columns]) - np.hypot(s / stretch, t), 0.12)
         color, gloss = [(GREASE, 0.5), (DIRT, 0.03), (DUST, 0.02)][rng.integers(3)]
-        surface.cover(opacity * spot, color, gloss=gloss)
+        near.cover(opacity * spot, color, gloss=gloss)

@@ -11,8 +11,8 @@ Results on it are results on synthetic images, and must be shown as such.
 import contextlib
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
