@@ -175,12 +175,12 @@ class Export:
 
     def __call__(self) -> None:
         """Writes it and prints where it is."""
-        from sagan_jax.export.programs import export
+        from sagan_jax.export.programs import export_model
         from sagan_jax.runs.model import load_judged
 
         out = self.out or self.run / f"scorer.{self.format}"
         method = None if self.method is None else find_method(self.method)
-        export(load_judged(self.run, method)[0], self.format, out)
+        export_model(load_judged(self.run, method)[0], self.format, out)
         print(out)
 
 

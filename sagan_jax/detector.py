@@ -5,8 +5,10 @@ know nothing else about a method, so a new one is a new function that returns a 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -83,3 +85,13 @@ class Detector(NamedTuple):
 def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """Bytes to what the networks see: 0..255 to [-1, 1]."""
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
+
+
+@lru_cache(maxsize=32)
+def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
+    """The state's structure, shapes and dtypes for images [H, W, C], without making it.
+
+    Raises:
+        UserError: If the networks cannot take the shape.
+    """
+    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))

@@ -122,7 +122,7 @@ FORMATS: dict[str, Callable[[Model], bytes]] = {
 }
 
 
-def export(model: Model, form: str, path: Path) -> None:
+def export_model(model: Model, form: str, path: str | Path) -> None:
     """Writes a trained model to a file, which appears whole or not at all.
 
     Args:
@@ -133,6 +133,7 @@ def export(model: Model, form: str, path: Path) -> None:
     Raises:
         UserError: If the format is unknown, the file exists or cannot be written.
     """
+    path = Path(path)
     if form not in FORMATS:
         raise UserError(f"format is {form!r}; {', '.join(FORMATS)} are allowed")
     if path.exists():

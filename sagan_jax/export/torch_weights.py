@@ -283,7 +283,7 @@ def to_torch(state: AdversarialState) -> StateDicts:
     return StateDicts(generator, discriminator)
 
 
-def save_torch(state: AdversarialState, generator: Path, discriminator: Path) -> None:
+def save_torch(state: AdversarialState, generator: str | Path, discriminator: str | Path) -> None:
     """Writes a SAGAN's weights as two safetensors files under PyTorch's names, whole or not at all.
 
     Args:
@@ -294,5 +294,5 @@ def save_torch(state: AdversarialState, generator: Path, discriminator: Path) ->
     from safetensors.numpy import save
 
     for path, tensors in zip((generator, discriminator), arrays(state), strict=True):
-        with replacing(path) as file:
+        with replacing(Path(path)) as file:
             file.write(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))

@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Int, UInt8
 
+from sagan_jax.data.image_array import check_images_for
 from sagan_jax.data.patches import Patches, score_large
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import Detector, Picture, Scores, State, Statistics, normalise
@@ -87,8 +88,9 @@ def score_images(
         The scores as NumPy arrays, float32, their first axis the images'; pictures that are not wanted are None.
 
     Raises:
-        UserError: If there are no images, or a score is not finite.
+        UserError: If there are no images, they are not what the state was made for, or a score is not finite.
     """
+    check_images_for(detector, state, images, patches)
     if not len(images):
         raise UserError("there are no images to score")
     parts: list[Scores] = []

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from sagan_jax import device
 from sagan_jax.config import TrainingConfig
+from sagan_jax.data.image_array import check_images, check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
 from sagan_jax.errors import UserError
 
@@ -262,8 +263,10 @@ def fit(
 
     Raises:
         NotFiniteError: If a metric was not finite in some step.
-        UserError: If the images do not fill one batch, or the mesh does not divide it.
+        UserError: If the images are not what the state was made for or do not fill one batch, or the mesh does not
+            divide it.
     """
+    check_training_images(detector, state, images)
     sharding, everywhere = None, jnp.zeros(()).sharding  # the default device
     if mesh is not None:
         if config.batch_size % mesh.size:
@@ -309,8 +312,9 @@ def fit_many(
 
     Raises:
         NotFiniteError: If a metric of any model was not finite in some step.
-        UserError: If the images do not fill one batch.
+        UserError: If the images are not uint8 [N, H, W, C] or do not fill one batch.
     """
+    check_images(images)
     images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)

@@ -98,7 +98,7 @@ def check(model, live, scores):
 @pytest.fixture(scope="module")
 def stablehlo(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "model.zip"
-    export.export(model, "stablehlo", path)
+    export.export_model(model, "stablehlo", path)
     return path
 
 
@@ -117,7 +117,7 @@ def test_stablehlo_scores_as_the_live_model(model, live, stablehlo):
 @pytest.fixture(scope="module")
 def onnx(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    export.export(model, "onnx", path)
+    export.export_model(model, "onnx", path)
     return path
 
 
@@ -134,7 +134,7 @@ def test_onnx_scores_as_the_live_model_in_batches_of_any_size(model, live, onnx)
 
 def test_safetensors_bring_the_model_back_bit_for_bit(model, live, tmp_path):
     path = tmp_path / "model.safetensors"
-    export.export(model, "safetensors", path)
+    export.export_model(model, "safetensors", path)
     loaded = weights.load_safetensors(path)
     assert loaded.detector is model.detector  # the same settings give the same functions
     assert (loaded.method, loaded.settings, loaded.epoch) == (model.method, model.settings, model.epoch)
@@ -250,7 +250,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_lost(model, tmp_path):
         ("safetensors", Path("/proc/new"), "cannot be written"),
     ):
         with pytest.raises(UserError, match=message):
-            export.export(model, form, path)
+            export.export_model(model, form, path)
     assert there.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
 
