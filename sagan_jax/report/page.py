@@ -94,6 +94,7 @@ def rendered(folder: Path) -> str:
             for name, metric in (strict or {}).items()
             if isinstance(metric, dict) and "low" in metric and name != "f1_threshold"
         ],
+        floor=(result or {}).get("floor", {}),
         kinds=(result or {}).get("kinds", []),
         curves=curves,
         hidden=curves["histogram"]["hidden"] if curves else 0,

@@ -42,17 +42,10 @@ def summary(result: dict[str, Any]) -> str:
         ]
         if "aupro" in result["strict"]:
             lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
+        lines += floor_lines(result)
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
-    called = [
-        text.format(limit[name])
-        for name, text in {"false_positive_rate": "{:.1%} on the test set", "recall": "recall {:.1%}"}.items()
-        if name in limit
-    ]
-    lines.append(
-        f"  threshold {limit['value']:.4g}, set on {result['images']['held_out']:,} held-out normal images for "
-        f"{limit['false_positive_rate_wanted']:.0%} false positives{': ' if called else ''}{', '.join(called)}"
-    )
+    lines += threshold_lines(limit, result["images"]["held_out"])
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
@@ -61,6 +54,46 @@ def summary(result: dict[str, Any]) -> str:
         lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]
         lines += [f"  {name:<{max(map(len, named))}}  {area:.3f}" for name, area in named.items()]
     return "\n".join(lines)
+
+
+def threshold_lines(limit: Mapping[str, Any], held_out: int) -> list[str]:
+    """The threshold, what may be expected of it, and what it does on the test set; intervals where the run has them."""
+
+    def counted(name: str) -> str:
+        bounds = limit.get(f"{name}_interval")
+        return f"{limit[name]:.1%}" + (f" [{bounds['low']:.1%}, {bounds['high']:.1%}]" if bounds else "")
+
+    wanted = f"{100 * limit['false_positive_rate_wanted']:g} %"
+    images = "image" if held_out == 1 else "images"
+    lines = [f"  threshold {limit['value']:.4g}, set on {held_out:,} held-out normal {images} for {wanted} false positives"]
+    if expected := limit.get("false_positive_rate_expected"):
+        lines.append(
+            f"    to be expected from so many: {expected['value']:.1%} [{expected['low']:.1%}, {expected['high']:.1%}], "
+            "if normal images stay as they are"
+        )
+    called = [
+        text.format(counted(name))
+        for name, text in {"false_positive_rate": "{} false positives", "recall": "recall {}"}.items()
+        if name in limit
+    ]
+    if called:
+        lines.append(f"    on the test set: {', '.join(called)}")
+    return lines
+
+
+def floor_lines(result: Mapping[str, Any]) -> list[str]:
+    """What no network reaches on the same test images, as a line; none of runs that are older than the floor."""
+    floor = result.get("floor")
+    if not floor:
+        return []
+    if "left_out" in floor:
+        return [f"  trivial floor      left out: {floor['left_out']}"]
+    worst, mean = floor["auroc_worst"], floor["auroc_mean"]
+    pixels = f"; pixel AUROC {floor['pixel_auroc']['value']:.3f}" if "pixel_auroc" in floor else ""
+    return [
+        f"  trivial floor      {worst['value']:.3f} [{worst['low']:.3f}, {worst['high']:.3f}] by the worst 1 % of the "
+        f"pixels, {mean['value']:.3f} by their mean{pixels} (no network: 64 principal components)"
+    ]
 
 
 def sweep(results: Sequence[Mapping[str, Any]]) -> str:

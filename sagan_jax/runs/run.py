@@ -17,6 +17,7 @@ from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrated
+from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.pixel_metrics import PixelCounts
 from sagan_jax.judging.scoring import Field, score_images, score_photographs
 from sagan_jax.report import thumbnails
@@ -93,6 +94,7 @@ def conclude(experiment: Experiment, detector: Detector, trained: Trained, where
     counts = {"train": len(kept), "held_out": len(held_out)}
     result = identity(experiment) | {
         **judge(experiment, detector, trained, scores["total"], pixels),
+        **judge_floor(split, kept, held_out),
         "images": counts
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
         "map_limit": map_limit(detector, state, normal, split.patches, experiment.config.false_positive_rate),
@@ -142,7 +144,12 @@ def judge(
     """The strict result, and beside it, if asked for, the reference protocol taken apart."""
     split, config = experiment.split, experiment.config
     strict = evaluation.evaluate_strict(
-        split.test_labels, scores, trained.judged.calibration, config.false_positive_rate, pixels
+        split.test_labels,
+        scores,
+        trained.judged.calibration,
+        config.false_positive_rate,
+        pixels,
+        held_out=len(held_out_of(experiment)[1]),
     )
     judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
