@@ -146,9 +146,11 @@ class Export:
 
     def __call__(self) -> None:
         """Writes it and prints where it is."""
+        from sagan_jax import device
         from sagan_jax.export.programs import export
         from sagan_jax.runs.model import load_judged
 
+        device.start()
         out = self.out or self.run / f"scorer.{self.format}"
         export(load_judged(self.run)[0], self.format, out)
         print(out)
@@ -166,8 +168,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    settings = parse(sys.argv[1:] if argv is None else list(argv))
-    return guarded(settings, resumable=isinstance(settings, Train))
+    arguments = sys.argv[1:] if argv is None else list(argv)
+
+    def work() -> object:
+        return parse(arguments)()
+
+    return guarded(work, resumable=arguments[:1] == ["train"])
 
 
 def parse(argv: list[str]) -> Any:
