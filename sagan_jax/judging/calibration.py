@@ -23,6 +23,21 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
     return Calibration(np.quantile(normal_scores, np.linspace(0.0, 1.0, QUANTILES)).astype(np.float32))
 
 
+def least_rate(images: int) -> float:
+    """The least false-positive rate that so many normal images can support.
+
+    A further normal image is over the greatest of n others' scores once in n + 1 times, whatever the scores' law, if
+    all are drawn alike; no threshold that is one of those scores is exceeded less often.
+
+    Args:
+        images: Normal images that were not trained on, 1 or more.
+
+    Returns:
+        1 / (images + 1).
+    """
+    return 1.0 / (images + 1)
+
+
 def threshold(calibration: Calibration, false_positive_rate: float) -> float:
     """The score above which an image is called abnormal, for a share of normal images wrongly called so.
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.judging.calibration import least_rate
+from sagan_jax.judging.false_positive_rate import percent, resting_on
+
 
 def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     """AUROC with the reference protocol's three leaks of labels, then with one less at a time, down to strict."""
@@ -16,6 +19,14 @@ def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
         "batch statistics, shuffled, last epoch": reference["batch_statistics_shuffled_last_epoch"],
         "running statistics, last epoch: strict": reference["running_statistics_last_epoch"],
     }
+
+
+def too_fine(result: Mapping[str, Any]) -> str:
+    """What is to be said of a threshold for less than its images support, as older versions set them; else nothing."""
+    wanted = result["strict"]["threshold"]["false_positive_rate_wanted"]
+    if wanted >= least_rate(result["images"]["held_out"]):
+        return ""
+    return f"; {percent(wanted)} is less, so the threshold does not vouch for it"
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -50,9 +61,10 @@ def summary(result: dict[str, Any]) -> str:
         if name in limit
     ]
     lines.append(
-        f"  threshold {limit['value']:.4g}, set on {result['images']['held_out']:,} held-out normal images for "
-        f"{limit['false_positive_rate_wanted']:.0%} false positives{': ' if called else ''}{', '.join(called)}"
+        f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
+        f"{': ' if called else ''}{', '.join(called)}"
     )
+    lines.append(f"  {resting_on(result['images']['held_out'])}{too_fine(result)}")
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")

@@ -33,6 +33,7 @@ from sagan_jax.runs.run_state import (
     held_out_of,
     identity,
     open_course,
+    rate_of,
 )
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
@@ -72,6 +73,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> None:
     """The run, once its folder is this process's alone, or on another host its share of the training."""
     where = device.start_run(experiment.config)
     check_folder(experiment)
+    rate_of(experiment)  # refused before anything is trained
     kept, held_out = held_out_of(experiment)
     split = experiment.split
     images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
@@ -95,7 +97,7 @@ def conclude(experiment: Experiment, detector: Detector, trained: Trained, where
         **judge(experiment, detector, trained, scores["total"], pixels),
         "images": counts
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
-        "map_limit": map_limit(detector, state, normal, split.patches, experiment.config.false_positive_rate),
+        "map_limit": map_limit(detector, state, normal, split.patches, rate_of(experiment)),
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": where,
         "provenance": provenance(argv),
@@ -142,7 +144,7 @@ def judge(
     """The strict result, and beside it, if asked for, the reference protocol taken apart."""
     split, config = experiment.split, experiment.config
     strict = evaluation.evaluate_strict(
-        split.test_labels, scores, trained.judged.calibration, config.false_positive_rate, pixels
+        split.test_labels, scores, trained.judged.calibration, rate_of(experiment), pixels
     )
     judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
@@ -184,7 +186,7 @@ def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: n
     plots.losses(out / "losses.png", trained.history)
     if not len(split.test):
         return
-    limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
+    limit = evaluation.threshold(judged.calibration, rate_of(experiment))
     if evaluation.has_both(split.test_labels):
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)
