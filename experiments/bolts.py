@@ -78,7 +78,11 @@ class Bolts:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
-    return guarded(parse(sys.argv[1:] if argv is None else list(argv)))
+
+    def work() -> object:
+        return parse(sys.argv[1:] if argv is None else list(argv))()
+
+    return guarded(work)
 
 
 def parse(argv: list[str]) -> Bolts:

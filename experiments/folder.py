@@ -15,7 +15,11 @@ from sagan_jax.exit_codes import guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(parse_as(Train, "python -m experiments.folder", argv))
+
+    def work() -> object:
+        return parse_as(Train, "python -m experiments.folder", argv)()
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

@@ -108,9 +108,7 @@ def estimates() -> dict[str, Estimate]:
 
     def gaussian(scores: np.ndarray, rate: float) -> float:  # the bound of one further image, by Student's t
         count = len(scores)
-        return float(
-            scores.mean() + stats.t.ppf(1 - rate, count - 1) * scores.std(ddof=1) * np.sqrt(1 + 1 / count)
-        )
+        return float(scores.mean() + stats.t.ppf(1 - rate, count - 1) * scores.std(ddof=1) * np.sqrt(1 + 1 / count))
 
     def log_normal(scores: np.ndarray, rate: float) -> float:
         return float(np.exp(gaussian(np.log(np.maximum(scores, 1e-12)), rate)))
@@ -181,9 +179,7 @@ def pools(split: "Split", *, network: bool) -> "Iterator[Pool]":
             yield Pool(split.name, split.abnormal, f"SAGAN, {name}", held[i], tested[i])
 
 
-def by_network(
-    images: "np.ndarray", judged: "Sequence[np.ndarray]"
-) -> "list[tuple[np.ndarray, np.ndarray]]":
+def by_network(images: "np.ndarray", judged: "Sequence[np.ndarray]") -> "list[tuple[np.ndarray, np.ndarray]]":
     """Trains a small SAGAN for some 150 steps; its score and the worst 1 % of its map, for each of `judged`."""
     import jax
     import numpy as np
@@ -249,7 +245,9 @@ def table(rows: Sequence[Row]) -> str:
             cells = []
             for count in COUNTS:
                 some = [row for row in rows if (row.on, row.images, row.estimate) == (on, count, name)]
-                mean, within = (sum(column) / max(1, len(some)) for column in zip(*((r.mean, r.within) for r in some)))
+                mean, within = (
+                    sum(part) / max(1, len(some)) for part in ([r.mean for r in some], [r.within for r in some])
+                )
                 cells.append(f"  {mean:7.1%} {within:6.0%} within")
             lines.append(f"{name:<18}" + "".join(cells))
     return "\n".join(lines)

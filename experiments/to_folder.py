@@ -58,7 +58,12 @@ class ToFolder:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
-    return guarded(parse_as(ToFolder, "python -m experiments.to_folder", sys.argv[1:] if argv is None else list(argv)))
+    argv = sys.argv[1:] if argv is None else list(argv)
+
+    def work() -> object:
+        return parse_as(ToFolder, "python -m experiments.to_folder", argv)()
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, State
-from sagan_jax.judging.calibration import Calibration, counted_rate, expected_rate, threshold
+from sagan_jax.judging.calibration import Calibration, threshold
+from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate
 from sagan_jax.judging.metrics import auroc, summarise
 from sagan_jax.judging.pixel_metrics import (
     PixelCounts,

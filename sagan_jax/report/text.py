@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.judging.calibration import least_rate
+from sagan_jax.judging.false_positive_rate import percent, resting_on
+
 
 def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     """AUROC with the reference protocol's three leaks of labels, then with one less at a time, down to strict."""
@@ -18,6 +21,14 @@ def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def too_fine(result: Mapping[str, Any]) -> str:
+    """What is to be said of a threshold for less than its images support, as older versions set them; else nothing."""
+    wanted = result["strict"]["threshold"]["false_positive_rate_wanted"]
+    if wanted >= least_rate(result["images"]["held_out"]):
+        return ""
+    return f"; {percent(wanted)} is less, so the threshold does not vouch for it"
+
+
 def summary(result: dict[str, Any]) -> str:
     """The result as a few lines of text."""
 
@@ -25,7 +36,6 @@ def summary(result: dict[str, Any]) -> str:
         metric = result["strict"][name]
         return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
-    limit = result["strict"]["threshold"]
     lines = [
         f"{result['dataset']}, abnormal: {result['abnormal']}; {result['method']}, epoch {result['strict']['epoch']} "
         f"of {result['training']['epochs']}; {result['images']['test_normal']:,} normal and "
@@ -45,7 +55,7 @@ def summary(result: dict[str, Any]) -> str:
         lines += floor_lines(result)
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
-    lines += threshold_lines(limit, result["images"]["held_out"])
+    lines += threshold_lines(result)
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
@@ -56,29 +66,27 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def threshold_lines(limit: Mapping[str, Any], held_out: int) -> list[str]:
-    """The threshold, what may be expected of it, and what it does on the test set; intervals where the run has them."""
+def threshold_lines(result: Mapping[str, Any]) -> list[str]:
+    """The threshold, what it does on the test set, and what it rests on; intervals where the run has them."""
+    limit = result["strict"]["threshold"]
 
     def counted(name: str) -> str:
         bounds = limit.get(f"{name}_interval")
         return f"{limit[name]:.1%}" + (f" [{bounds['low']:.1%}, {bounds['high']:.1%}]" if bounds else "")
 
-    wanted = f"{100 * limit['false_positive_rate_wanted']:g} %"
-    images = "image" if held_out == 1 else "images"
-    lines = [f"  threshold {limit['value']:.4g}, set on {held_out:,} held-out normal {images} for {wanted} false positives"]
-    if expected := limit.get("false_positive_rate_expected"):
-        lines.append(
-            f"    to be expected from so many: {expected['value']:.1%} [{expected['low']:.1%}, {expected['high']:.1%}], "
-            "if normal images stay as they are"
-        )
     called = [
         text.format(counted(name))
-        for name, text in {"false_positive_rate": "{} false positives", "recall": "recall {}"}.items()
+        for name, text in {"false_positive_rate": "{} on the test set", "recall": "recall {}"}.items()
         if name in limit
     ]
-    if called:
-        lines.append(f"    on the test set: {', '.join(called)}")
-    return lines
+    expected = ""
+    if bounds := limit.get("false_positive_rate_expected"):
+        expected = f"; so many lead to {bounds['low']:.1%} to {bounds['high']:.1%}, 19 times of 20"
+    return [
+        f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
+        f"{': ' if called else ''}{', '.join(called)}",
+        f"  {resting_on(result['images']['held_out'])}{too_fine(result)}{expected}",
+    ]
 
 
 def floor_lines(result: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from sagan_jax.runs.run_state import (
     first_state,
     held_out_of,
     open_course,
+    rate_of,
 )
 from sagan_jax.training.loop import fit_many
 from sagan_jax.training.progress import progress_bar
@@ -117,6 +118,7 @@ def run_together(
         for experiment in experiments:
             stack.enter_context(run_folder.locked(experiment.out))
             check_folder(experiment)
+            rate_of(experiment)  # refused before anything is trained
         train_together(experiments, argv, how, where)
     return [json.loads((experiment.out / "result.json").read_text()) for experiment in experiments]
 

@@ -14,7 +14,8 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError, printable
-from sagan_jax.judging.calibration import QUANTILES, Calibration
+from sagan_jax.judging.calibration import QUANTILES, Calibration, least_rate
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
 from sagan_jax.training.loop import steps_per_epoch
@@ -33,7 +34,8 @@ class Model(NamedTuple):
         state: What they learned.
         calibration: What held-out normal images score.
         epoch: How many epochs it was trained.
-        false_positive_rate: The share of normal images that the run's threshold may call abnormal.
+        false_positive_rate: The share of normal images that the run's threshold may call abnormal, never less than
+            `held_out` of them support.
         config: The run's `config.json`: data set, classes, training, how it is judged.
         patches: How photographs are cut for it; None if it takes whole images.
     """
@@ -48,6 +50,11 @@ class Model(NamedTuple):
     false_positive_rate: float
     config: Mapping[str, Any]
     patches: Patches | None = None
+
+    @property
+    def held_out(self) -> int:
+        """How many normal images the calibration rests on."""
+        return held_out_count(self.config["train_images"], self.config["training"]["validation_fraction"])
 
 
 def make_detector(
@@ -125,7 +132,9 @@ def untrained_model(config: Mapping[str, Any], where: Path) -> Model:
             config["method"], settings, training, config["train_images"], config.get("kept_patches")
         )
         detector = mapped(detector, config["run"].get("map", "residual"))
-        rate = float(config["run"]["false_positive_rate"])
+        held_out = held_out_count(config["train_images"], training.validation_fraction)
+        wanted = config["run"]["false_positive_rate"]
+        rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
     state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
     return Model(config["method"], settings, image_shape, detector, state, void, 0, rate, config, patches)
 

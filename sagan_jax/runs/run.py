@@ -34,6 +34,7 @@ from sagan_jax.runs.run_state import (
     held_out_of,
     identity,
     open_course,
+    rate_of,
 )
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
@@ -73,6 +74,7 @@ def run_locked(experiment: Experiment, argv: Sequence[str]) -> None:
     """The run, once its folder is this process's alone, or on another host its share of the training."""
     where = device.start_run(experiment.config)
     check_folder(experiment)
+    rate_of(experiment)  # refused before anything is trained
     kept, held_out = held_out_of(experiment)
     split = experiment.split
     images = training_images(take(split.train, kept), split.patches, device.image_memory(experiment.config.streaming))
@@ -97,7 +99,7 @@ def conclude(experiment: Experiment, detector: Detector, trained: Trained, where
         **judge_floor(split, kept, held_out),
         "images": counts
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
-        "map_limit": map_limit(detector, state, normal, split.patches, experiment.config.false_positive_rate),
+        "map_limit": map_limit(detector, state, normal, split.patches, rate_of(experiment)),
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": where,
         "provenance": provenance(argv),
@@ -147,7 +149,7 @@ def judge(
         split.test_labels,
         scores,
         trained.judged.calibration,
-        config.false_positive_rate,
+        rate_of(experiment),
         pixels,
         held_out=len(held_out_of(experiment)[1]),
     )
@@ -191,7 +193,7 @@ def draw(experiment: Experiment, detector: Detector, trained: Trained, scores: n
     plots.losses(out / "losses.png", trained.history)
     if not len(split.test):
         return
-    limit = evaluation.threshold(judged.calibration, experiment.config.false_positive_rate)
+    limit = evaluation.threshold(judged.calibration, rate_of(experiment))
     if evaluation.has_both(split.test_labels):
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(out / "scores.png", scores, split.test_labels, title=title, threshold=limit)

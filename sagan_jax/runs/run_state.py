@@ -17,6 +17,7 @@ from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint
@@ -83,6 +84,11 @@ def held_out_of(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """Which of the split's training images are trained on, and which are held out."""
     training = experiment.training
     return hold_out(len(experiment.split.train), training.validation_fraction, training.seed)
+
+
+def rate_of(experiment: Experiment) -> float:
+    """The false-positive rate of the run's threshold; raises UserError if the held-out images cannot support it."""
+    return rate_for(experiment.config.false_positive_rate, len(held_out_of(experiment)[1]))
 
 
 def detector_of(experiment: Experiment) -> Detector:
