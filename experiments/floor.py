@@ -100,7 +100,8 @@ def measure(split: "Split") -> list[Row]:
         return (images.reshape(len(images), -1).astype("float32") / 255.0 - mean) @ components[:MODELLED].T
 
     def by_likelihood() -> "np.ndarray":
-        return -GaussianMixture(GAUSSIANS, random_state=0).fit(projected(train)).score_samples(projected(test))
+        mixture = GaussianMixture(min(GAUSSIANS, len(train)), random_state=0).fit(projected(train))
+        return -mixture.score_samples(projected(test))
 
     # The first fits the components that the others use.
     methods: dict[str, Callable[[], np.ndarray]] = {
