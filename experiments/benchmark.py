@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sagan_jax.exit_codes import guarded
+
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
@@ -291,4 +293,6 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Options, prog="python -m experiments.benchmark", description=__doc__))
+    raise SystemExit(
+        guarded(lambda: main(tyro.cli(Options, prog="python -m experiments.benchmark", description=__doc__)))
+    )

@@ -66,7 +66,7 @@ class Bolts:
         from sagan_jax.training.progress import pace
 
         machine, chosen = device.start_run(self.hardware), find_method(self.method)
-        counts = QUICK if self.quick else {}
+        counts: dict[str, Any] = QUICK if self.quick else {}
         with tqdm(desc="scenes", unit="scene", **pace()) as bar:
 
             def progress(done: int) -> None:

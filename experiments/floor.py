@@ -1,11 +1,13 @@
 """The trivial floor: what scoring reaches that knows no networks, rows that no paper of this family prints.
 
     python -m experiments.floor
+    python -m experiments.floor --data=DIR --size=64
 
-One class of a set abnormal, as in the other experiments, under the strict protocol by their nature: every image is
-scored on its own. Three scores, by scikit-learn and Pillow, on all normal training images:
+One class of a set abnormal, or a folder of photographs with its own test images, under the strict protocol by their
+nature: every image is scored on its own. Four scores, by scikit-learn and Pillow, on all normal training images:
 
-- the mean squared error of reconstructing an image from 64 principal components;
+- the squared error of reconstructing an image from 64 principal components, over its worst 1 % of the pixels;
+- its mean over all pixels;
 - the bytes of the image as a PNG: how complicated it is;
 - minus the log-likelihood under a mixture of 10 Gaussians on the first 32 of those components.
 
@@ -15,30 +17,32 @@ CIFAR-10's ten classes take ten minutes of one core. Expect mean AUROCs of 0.51,
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.datasets import load_dataset
 from experiments.record import MADE_BY, made_by
-from sagan_jax.cli import parse_as
-from sagan_jax.exit_codes import guarded
+from sagan_jax.cli import run_experiment
+from sagan_jax.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sagan_jax.data.split import Split
 
-RECONSTRUCTED, MODELLED, GAUSSIANS = 64, 32, 10
+MODELLED, GAUSSIANS = 32, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class TrivialFloor:
     """Measure the trivial floor: how well images are told apart without any network."""
 
     dataset: str = "cifar10"
     """The data set."""
+    data: Path | None = None
+    """A folder of photographs in place of the data set, in a layout that `sagan train` takes."""
     abnormal: str = "all"
     """The class to be found; 'all' takes every class in turn."""
     size: int = 32
@@ -47,6 +51,19 @@ class Options:
     """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
     out: Path | None = None
     """A CSV file for the results, with what made them."""
+
+    def __call__(self) -> None:
+        """Measures, prints, and writes the results if asked to."""
+        from sagan_jax import run_folder
+
+        made = made_by()
+        rows: list[Row] = []
+        for split in splits(self):
+            rows += measure(split)
+            print(f"{split.abnormal} measured", file=sys.stderr, flush=True)
+            if self.out:
+                run_folder.write_csv(self.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
+        print(table(rows))
 
 
 class Row(NamedTuple):
@@ -63,13 +80,6 @@ class Row(NamedTuple):
     cpu_seconds: float
 
 
-def flat(images: "np.ndarray") -> "np.ndarray":
-    """Bytes `[N, H, W, C]` to float32 `[N, H * W * C]` in [0, 1]."""
-    import numpy as np
-
-    return images.reshape(len(images), -1).astype(np.float32) / 255.0
-
-
 def png_bytes(images: "np.ndarray") -> "np.ndarray":
     """Bytes of each image as an optimised PNG, `[N]`."""
     import numpy as np
@@ -84,27 +94,32 @@ def png_bytes(images: "np.ndarray") -> "np.ndarray":
 
 
 def measure(split: "Split") -> list[Row]:
-    """The three methods on one split."""
-    from sklearn.decomposition import PCA
+    """The four scores on one split."""
     from sklearn.mixture import GaussianMixture
 
+    from sagan_jax.judging.floor import COMPONENTS, Floor, fit_floor, floor_scores
     from sagan_jax.judging.metrics import summarise
 
-    train, test = flat(split.train[:]), flat(split.test[:])
-    components = min(RECONSTRUCTED, *train.shape)
-    pca = PCA(components, svd_solver="randomized", iterated_power=4, random_state=0)  # pyright: ignore[reportArgumentType]
+    train, test = split.train[:], split.test[:]
+    fitted: list[Floor] = []
 
-    def by_reconstruction() -> "np.ndarray":
-        pca.fit(train)
-        return ((test - pca.inverse_transform(pca.transform(test))) ** 2).mean(axis=1)
+    def by_worst() -> "np.ndarray":
+        fitted.append(fit_floor(train))
+        return floor_scores(fitted[0], test).worst
 
-    def by_likelihood() -> "np.ndarray":  # its components are those of the fit above
-        mixture = GaussianMixture(GAUSSIANS, random_state=0).fit(pca.transform(train)[:, :MODELLED])
-        return -mixture.score_samples(pca.transform(test)[:, :MODELLED])
+    def projected(images: "np.ndarray") -> "np.ndarray":
+        mean, components = fitted[0]
+        return (images.reshape(len(images), -1).astype("float32") / 255.0 - mean) @ components[:MODELLED].T
 
+    def by_likelihood() -> "np.ndarray":
+        mixture = GaussianMixture(min(GAUSSIANS, len(train)), random_state=0).fit(projected(train))
+        return -mixture.score_samples(projected(test))
+
+    # The first fits the components that the others use.
     methods: dict[str, Callable[[], np.ndarray]] = {
-        f"PCA reconstruction, {RECONSTRUCTED} components": by_reconstruction,
-        "PNG bytes": lambda: png_bytes(split.test[:]),
+        f"PCA reconstruction, {COMPONENTS} components, worst 1 %": by_worst,
+        f"PCA reconstruction, {COMPONENTS} components": lambda: floor_scores(fitted[0], test).mean,
+        "PNG bytes": lambda: png_bytes(test),
         f"{GAUSSIANS} Gaussians on {MODELLED} components": by_likelihood,
     }
     rows = []
@@ -133,25 +148,28 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def floor(options: Options) -> None:
-    """Measures, prints, and writes the results if asked to."""
-    from sagan_jax import run_folder
+def splits(options: TrivialFloor) -> "Iterator[Split]":
+    """The folder's split, or one for each class wanted."""
+    from sagan_jax.data.folder import load_folder
     from sagan_jax.data.split import leave_one_out
+    from sagan_jax.judging.evaluation import has_both
 
-    dataset, made = load_dataset(options.dataset, options.size, options.data_dir), made_by()
-    rows: list[Row] = []
+    if options.data is not None:
+        split, unused = load_folder(options.data, size=options.size)
+        for file in unused:
+            print(f"not used: {file.reason}", file=sys.stderr)
+        if not has_both(split.test_labels):
+            raise UserError(f"{options.data} lacks normal or abnormal test images; the floor is measured on both")
+        yield split
+        return
+    dataset = load_dataset(options.dataset, options.size, options.data_dir)
     for abnormal in dataset.class_names if options.abnormal == "all" else (options.abnormal,):
-        rows += measure(leave_one_out(dataset, abnormal))
-        print(f"{abnormal} measured", file=sys.stderr, flush=True)
-        if options.out:
-            run_folder.write_csv(options.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
-    print(table(rows))
+        yield leave_one_out(dataset, abnormal)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures the floor as a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(lambda: floor(parse_as(Options, "python -m experiments.floor", argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(TrivialFloor, "floor", argv)
 
 
 if __name__ == "__main__":

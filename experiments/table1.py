@@ -9,6 +9,8 @@ images at 32 px has 18,415,575 and 5,102,035.
 
 from typing import NamedTuple
 
+from sagan_jax.exit_codes import guarded
+
 PAPER = {False: 18_498_481, True: 5_181_089}  # by whether convolutions are depthwise-separable
 
 
@@ -76,4 +78,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    raise SystemExit(guarded(lambda: print(table())))

@@ -86,7 +86,8 @@ class Score:
     maps: Path | None = None
     """Write each photograph with its heat map laid over it to this folder, as PNG."""
     false_positive_rate: float | None = None
-    """The share of normal images that may be called abnormal; it sets the threshold. By default the run's."""
+    """The share of normal images that may be called abnormal; it sets the threshold. By default the run's; one that the
+    run's held-out images cannot support is refused."""
     device: Device = "auto"
     """Where it runs; auto takes an accelerator where there is one."""
     method: str | None = None
@@ -103,6 +104,7 @@ class Score:
         from sagan_jax.data.file_list import list_files
         from sagan_jax.inspection import verdict_file, verdicts
         from sagan_jax.judging.calibration import threshold
+        from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
         from sagan_jax.runs.model import load_judged
         from sagan_jax.training.progress import pace
 
@@ -111,11 +113,13 @@ class Score:
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
         model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
-        rate = model.false_positive_rate if self.false_positive_rate is None else self.false_positive_rate
+        asked = self.false_positive_rate
+        rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
         limit = threshold(model.calibration, rate)
         draw = None if self.maps is None else verdicts.drawing_to(self.maps, result.get("map_limit"))
         counts: Counter[verdicts.Called] = Counter()
-        print(f"# threshold {limit:.6g}, which {rate:.2%} of normal images exceed; verdict, calibrated, score, file")
+        print(f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(model.held_out)}")
+        print("# verdict, calibrated, score, file")
         with contextlib.ExitStack() as stack:
             write = None if self.out is None else stack.enter_context(verdict_file.written_to(self.out))
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
@@ -175,9 +179,11 @@ class Export:
 
     def __call__(self) -> None:
         """Writes it and prints where it is."""
+        from sagan_jax import device
         from sagan_jax.export.programs import export_model
         from sagan_jax.runs.model import load_judged
 
+        device.start()
         out = self.out or self.run / f"scorer.{self.format}"
         method = None if self.method is None else find_method(self.method)
         export_model(load_judged(self.run, method)[0], self.format, out)

@@ -276,15 +276,16 @@ class JudgingConfig:
     reference protocol, how the published numbers of this family were made, with each of its leaks of labels apart."""
     select: Literal["last", "best"] = "last"
     """The epoch that is judged: the last, or the best by the validation loss on held-out normal images."""
-    false_positive_rate: float = 0.05
-    """The share of normal images that the reported threshold may call abnormal."""
+    false_positive_rate: float | None = None
+    """The share of normal images that the reported threshold may call abnormal; by default 0.05, or the least that the
+    held-out images can support, 1 / (their number + 1), if that is more. A lesser one is refused."""
     map: MapKind = "residual"
     """What anomaly maps show: the squared residual, or how strongly the latent term answers to each pixel."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
         rate = self.false_positive_rate
-        require(0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
+        require(rate is None or 0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)

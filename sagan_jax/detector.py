@@ -11,8 +11,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float, UInt8
+
+from sagan_jax.errors import UserError
 
 State = Any
 """A method's state: any pytree of arrays (parameters, statistics, optimiser states, step), nothing hidden."""
@@ -95,3 +97,27 @@ def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
         UserError: If the networks cannot take the shape.
     """
     return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
+
+
+def worst_share(
+    maps: Float[Array | np.ndarray, "image height width"], share: float = 0.01
+) -> Float[Array | np.ndarray, " image"]:
+    """The mean of the worst pixels of each map: a score that a small defect moves as much as a large one.
+
+    The mean of all pixels hardly answers to a defect of a hundredth of the image; the maximum answers to one noisy
+    pixel. NumPy arrays are computed by NumPy, JAX arrays and what is traced by JAX.
+
+    Args:
+        maps: Per-pixel anomaly, higher is more abnormal.
+        share: Which part of the pixels counts, over 0 and at most 1; at least one pixel.
+
+    Raises:
+        UserError: If the share is out of range.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"the share of the worst pixels is {share}; it must be over 0 and at most 1")
+    flat = maps.reshape(maps.shape[0], -1)  # [B, H * W]
+    count = max(1, round(share * flat.shape[1]))
+    if isinstance(flat, np.ndarray):
+        return np.partition(flat, -count, axis=1)[:, -count:].mean(axis=1)
+    return lax.top_k(flat, count)[0].mean(axis=1)

@@ -12,6 +12,8 @@ from sagan_jax.errors import UserError, one_line
 if TYPE_CHECKING:
     from jax.sharding import Mesh, Sharding
 
+NO_DEVICE = (RuntimeError, AssertionError)  # what JAX raises: an assertion if a platform's plugin is not installed
+
 
 class Machine(NamedTuple):
     """What a run computes on.
@@ -53,16 +55,27 @@ def start(device: Device = "auto") -> str:
         else:
             found = jax.local_devices(backend=device)[0]
             jax.config.update("jax_default_device", found)
-    except RuntimeError as error:
-        raise UserError(
-            f"device {device} is not to be had here; JAX sees {', '.join(sorted({d.platform for d in jax.devices()}))}"
-        ) from error
+    except NO_DEVICE as error:
+        raise UserError(f"there is no device {device} here; {_seen()}") from error
     if found.platform != "cpu":
         return found.device_kind
     from sagan_jax.ops import native
 
     kernels = "" if native.registered() else ", XLA's kernels"
     return f"cpu ({os.cpu_count()} cores{kernels})"
+
+
+def _seen() -> str:
+    """What JAX finds here, in words: its kinds of devices, or why it finds none."""
+    import jax
+
+    try:
+        return f"JAX sees {', '.join(sorted({device.platform for device in jax.devices()}))}"
+    except NO_DEVICE as error:
+        wanted = os.environ.get("JAX_PLATFORMS")
+        cause = f"JAX_PLATFORMS is {wanted!r}, and " if wanted else ""
+        why = one_line(str(error))
+        return f"{cause}JAX starts no device{': ' if why else ''}{why}"
 
 
 def _image_memory(streaming: Streaming) -> float:

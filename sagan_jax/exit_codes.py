@@ -4,11 +4,14 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, one_line
 
+CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnormal"
+TRACEBACK = "SAGAN_TRACEBACK"  # an environment variable that, set to anything but 0, has a crash print its traceback
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 STOPPED = "stopped; nothing finished is lost"
 RESUME = "The same command with --resume goes on from the last whole epoch"
@@ -27,7 +30,8 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
 
     Returns:
         2 after a message on stderr about what the user can mend, 130 after SIGINT, 143 after SIGTERM, 141 if whoever
-        read the output, such as `head`, went away; else the action's own.
+        read the output, such as `head`, went away; 70 after any other exception, which is a fault of the program: one
+        line on stderr says which it was; else the action's own.
     """
     stopped = f"{STOPPED}. {RESUME}" if resumable else STOPPED
 
@@ -46,9 +50,9 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 141
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
+    except Exception as error:
+        if not isinstance(error, OSError) or error.errno not in DISK:
+            return crashed(error)
         goes_on = ", and --resume goes on from it" if resumable else ""
         print(f"error: {error}; what was written before is whole{goes_on}", file=sys.stderr)
         return 2
@@ -62,3 +66,14 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return code if isinstance(code, int) else 0
+
+
+def crashed(error: Exception) -> int:
+    """Says on stderr what nobody foresaw, in one line, after its traceback if that is wanted; returns 70."""
+    wanted = os.environ.get(TRACEBACK, "0") not in ("", "0")
+    if wanted:
+        traceback.print_exception(error)
+    said = one_line(str(error)) or "no message"
+    how = "" if wanted else f"; {TRACEBACK}=1 in the environment shows where"
+    print(f"error: a fault of the program, not of its input: {type(error).__name__}: {said}{how}", file=sys.stderr)
+    return CRASHED

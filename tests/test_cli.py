@@ -17,6 +17,7 @@ import experiments.folder
 from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
+from sagan_jax.export.programs import metadata
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs.describe import describe
@@ -147,8 +148,8 @@ def test_every_file_gets_its_score_whatever_the_others_are(run_of_bottles, bottl
     assert rows[1]["score"] == rows[1]["calibrated"] == ""
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("# threshold")
-    assert said[2].startswith("unusable")
-    assert "cut.png: damaged" in said[2]
+    assert said[3].startswith("unusable")
+    assert "cut.png: damaged" in said[3]
     assert said[-1] == "# 2 normal, 1 abnormal, 3 unusable"
 
     one_by_one = [scored(run_of_bottles, tmp_path, file)[0]["score"] for file in (normal_files[0], normal_files[1])]
@@ -210,6 +211,32 @@ def test_the_false_positive_rate_sets_the_threshold(run_of_bottles, bottles, tmp
         ]
     assert [row["score"] for row in strict] == [row["score"] for row in lax]
     assert sum(row["verdict"] == "normal" for row in strict) > sum(row["verdict"] == "normal" for row in lax)
+
+
+def test_a_rate_that_so_few_images_cannot_support_is_refused_and_what_they_can_is_said(
+    run_of_bottles, bottles, normal_files, tmp_path, capsys
+):
+    assert main(["score", str(run_of_bottles), str(normal_files[0])]) == 0
+    said = capsys.readouterr().out
+    assert "for 20 % false positives; 4 held-out normal images can support a rate of 20 % and more" in said
+    for rate in ("0.001", "0.05", "0.19"):
+        assert main(["score", str(run_of_bottles), str(normal_files[0]), f"--false-positive-rate={rate}"]) == 2
+        assert f"rate is {rate}; 4 held-out normal images can support" in capsys.readouterr().err
+    assert main(["score", str(run_of_bottles), str(normal_files[0]), "--false-positive-rate=0.2"]) == 0
+    command = ["train", str(bottles), *SMALL, f"--out={tmp_path / 'run'}", "--false-positive-rate=0.05"]
+    assert main(command) == 2
+    assert "4 held-out normal images can support a rate of 20 % and more" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_info_report_and_exports_say_what_the_threshold_rests_on(run_of_bottles, tmp_path, capsys):
+    assert main(["info", str(run_of_bottles)]) == 0
+    resting = "4 held-out normal images can support a rate of 20 % and more"
+    assert resting in capsys.readouterr().out
+    assert main(["report", str(run_of_bottles)]) == 0
+    assert resting in (run_of_bottles / "report.html").read_text()
+    about = metadata(load_model(run_of_bottles))
+    assert [about[name] for name in ("false_positive_rate", "held_out", "least_false_positive_rate")] == [0.2, 4, 0.2]
 
 
 def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bottles, tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax.cache_folder import cache_folder
+from sagan_jax.cache_folder import cache_folder, of_user
 from sagan_jax.data import image_cache
 from sagan_jax.data.split import Dataset, official_ids
 from sagan_jax.errors import UserError
@@ -70,11 +70,11 @@ def load_tfds(
 
 
 def _data_folder(data_dir: str | Path | None) -> Path:
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return of_user(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "TFDS_DATA_DIR")
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
-    return cache_folder() if cache_dir is None else Path(cache_dir).expanduser()
+    return cache_folder() if cache_dir is None else of_user(cache_dir, "the cache folder")
 
 
 def _prepared_builder(name: str, folder: Path) -> Builder:

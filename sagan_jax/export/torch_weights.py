@@ -16,12 +16,11 @@ import numpy as np
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.config import SaganConfig, sagan_preset
-from sagan_jax.detector import Detector
+from sagan_jax.detector import Detector, abstract_state
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.export.weights import check_tensors, zeros
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.sagan import sagan
-from sagan_jax.runs.prepare import abstract_state
 
 Tensors = dict[str, np.ndarray]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]

@@ -12,7 +12,7 @@ from sagan_jax.data.image_file import as_array, decode, resize
 from sagan_jax.errors import UserError
 from sagan_jax.inspection.verdicts import BATCH
 from sagan_jax.judging.calibration import calibrated, threshold
-from sagan_jax.judging.scoring import PER_IMAGE, score_images, score_photographs
+from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.model import Model
 
 
@@ -67,14 +67,15 @@ def judge_image(
     limit = threshold(model.calibration, rate)
     height, width, channels = model.image_shape
     photograph = _photograph(image, channels)
-    fields: Any = (*PER_IMAGE, "map")
     if model.patches is None:
         pixels = as_array(photograph, (height, width))[None]
-        scores = score_images(model.detector, model.state, pixels, batch_size=BATCH, fields=fields)
-        score, heat = scores["total"][0], resize(scores["map"][0], (photograph.height, photograph.width))
+        scores = score_images(model.detector, model.state, pixels, batch_size=BATCH, pictures=("map",))
+        score, heat = scores.total[0], resize(scores.map[0], (photograph.height, photograph.width))
     else:
-        (scores,) = score_photographs(model.detector, model.state, [as_array(photograph)], model.patches, fields=fields)
-        score, heat = scores["total"], scores["map"]
+        (scores,) = score_photographs(
+            model.detector, model.state, [as_array(photograph)], model.patches, pictures=("map",)
+        )
+        score, heat = scores.total, scores.map
     share = calibrated(model.calibration, np.array([score], np.float32))[0]
     called = "abnormal" if float(score) > limit else "normal"
     return ImageVerdict(called, float(score), float(share), limit, heat)

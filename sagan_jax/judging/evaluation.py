@@ -10,6 +10,7 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores, State
 from sagan_jax.judging.calibration import Calibration, threshold
+from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate
 from sagan_jax.judging.metrics import auroc, summarise
 from sagan_jax.judging.pixel_metrics import (
     PixelCounts,
@@ -80,6 +81,7 @@ def evaluate_strict(
     calibration: Calibration,
     false_positive_rate: float,
     pixels: PixelCounts | None = None,
+    held_out: int | None = None,
 ) -> dict[str, Any]:
     """Every image-level metric with its interval, and what the calibrated threshold does on the test set.
 
@@ -89,21 +91,28 @@ def evaluate_strict(
         calibration: From held-out normal training images; the test set has no part in it.
         false_positive_rate: The rate the threshold is set for.
         pixels: What the maps come to, where the images have masks.
+        held_out: How many images the calibration is from, if known.
 
     Returns:
         JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`, with pixels `pixel_auroc` and
         `aupro` too; of a test set that lacks normal or
-        abnormal images, only the threshold and those of its rates that can be had.
+        abnormal images, only the threshold and those of its rates that can be had. A rate counted on the test set has
+        its 95 % interval beside it, as `false_positive_rate_interval` and `recall_interval`; what the number of
+        held-out images allows to expect is `false_positive_rate_expected`.
     """
     limit = threshold(calibration, false_positive_rate)
     metrics = summarise(labels, scores)._asdict() if has_both(labels) else {}
     if pixels is not None:
         metrics |= summarise_pixels(pixels)
     rates = {"false_positive_rate": scores[~labels] > limit, "recall": scores[labels] > limit}
-    return {name: interval._asdict() for name, interval in metrics.items()} | {
-        "threshold": {"value": limit, "false_positive_rate_wanted": false_positive_rate}
-        | {name: float(called.mean()) for name, called in rates.items() if called.size}
-    }
+    told: dict[str, Any] = {"value": limit, "false_positive_rate_wanted": false_positive_rate}
+    if held_out is not None:
+        told["false_positive_rate_expected"] = expected_rate(held_out, false_positive_rate)._asdict()
+    for name, called in rates.items():
+        if called.size:
+            value, low, high = counted_rate(int(called.sum()), called.size)
+            told |= {name: value, f"{name}_interval": {"low": low, "high": high}}
+    return {name: interval._asdict() for name, interval in metrics.items()} | {"threshold": told}
 
 
 def evaluate_kinds(

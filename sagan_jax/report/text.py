@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from sagan_jax.judging.calibration import least_rate
+from sagan_jax.judging.false_positive_rate import percent, resting_on
+
 
 def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     """AUROC with the reference protocol's three leaks of labels, then with one less at a time, down to strict."""
@@ -18,6 +21,14 @@ def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def too_fine(result: Mapping[str, Any]) -> str:
+    """What is to be said of a threshold for less than its images support, as older versions set them; else nothing."""
+    wanted = result["strict"]["threshold"]["false_positive_rate_wanted"]
+    if wanted >= least_rate(result["images"]["held_out"]):
+        return ""
+    return f"; {percent(wanted)} is less, so the threshold does not vouch for it"
+
+
 def summary(result: dict[str, Any]) -> str:
     """The result as a few lines of text."""
 
@@ -25,7 +36,6 @@ def summary(result: dict[str, Any]) -> str:
         metric = result["strict"][name]
         return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
-    limit = result["strict"]["threshold"]
     lines = [
         f"{result['dataset']}, abnormal: {result['abnormal']}; {result['method']}, epoch {result['strict']['epoch']} "
         f"of {result['training']['epochs']}; {result['images']['test_normal']:,} normal and "
@@ -42,17 +52,10 @@ def summary(result: dict[str, Any]) -> str:
         ]
         if "aupro" in result["strict"]:
             lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
+        lines += floor_lines(result)
     else:
-        lines.append("strict protocol: nothing to test on; that needs normal and abnormal test images")
-    called = [
-        text.format(limit[name])
-        for name, text in {"false_positive_rate": "{:.1%} on the test set", "recall": "recall {:.1%}"}.items()
-        if name in limit
-    ]
-    lines.append(
-        f"  threshold {limit['value']:.4g}, set on {result['images']['held_out']:,} held-out normal images for "
-        f"{limit['false_positive_rate_wanted']:.0%} false positives{': ' if called else ''}{', '.join(called)}"
-    )
+        lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
+    lines += threshold_lines(result)
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
@@ -61,6 +64,44 @@ def summary(result: dict[str, Any]) -> str:
         lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]
         lines += [f"  {name:<{max(map(len, named))}}  {area:.3f}" for name, area in named.items()]
     return "\n".join(lines)
+
+
+def threshold_lines(result: Mapping[str, Any]) -> list[str]:
+    """The threshold, what it does on the test set, and what it rests on; intervals where the run has them."""
+    limit = result["strict"]["threshold"]
+
+    def counted(name: str) -> str:
+        bounds = limit.get(f"{name}_interval")
+        return f"{limit[name]:.1%}" + (f" [{bounds['low']:.1%}, {bounds['high']:.1%}]" if bounds else "")
+
+    called = [
+        text.format(counted(name))
+        for name, text in {"false_positive_rate": "{} on the test set", "recall": "recall {}"}.items()
+        if name in limit
+    ]
+    expected = ""
+    if bounds := limit.get("false_positive_rate_expected"):
+        expected = f"; so many lead to {bounds['low']:.1%} to {bounds['high']:.1%}, 19 times of 20"
+    return [
+        f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
+        f"{': ' if called else ''}{', '.join(called)}",
+        f"  {resting_on(result['images']['held_out'])}{too_fine(result)}{expected}",
+    ]
+
+
+def floor_lines(result: Mapping[str, Any]) -> list[str]:
+    """What no network reaches on the same test images, as a line; none of runs that are older than the floor."""
+    floor = result.get("floor")
+    if not floor:
+        return []
+    if "left_out" in floor:
+        return [f"  trivial floor      left out: {floor['left_out']}"]
+    worst, mean = floor["auroc_worst"], floor["auroc_mean"]
+    pixels = f"; pixel AUROC {floor['pixel_auroc']['value']:.3f}" if "pixel_auroc" in floor else ""
+    return [
+        f"  trivial floor      {worst['value']:.3f} [{worst['low']:.3f}, {worst['high']:.3f}] by the worst 1 % of the "
+        f"pixels, {mean['value']:.3f} by their mean{pixels} (no network: 64 principal components)"
+    ]
 
 
 def sweep(results: Sequence[Mapping[str, Any]]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sagan_jax import run_folder
 from sagan_jax.judging.calibration import threshold
+from sagan_jax.judging.false_positive_rate import percent, resting_on
 from sagan_jax.methods.table import Method
 from sagan_jax.report import text
 from sagan_jax.runs.model import load_model, read_config
@@ -52,7 +53,8 @@ def _description(folder: Path, method: Method | None) -> str:
         lines += [
             "",
             f"not finished; --resume goes on from epoch {model.epoch}",
-            f"  threshold {limit:.4g} at that epoch, for {model.false_positive_rate:.2%} false positives",
+            f"  threshold {limit:.4g} at that epoch, for {percent(model.false_positive_rate)} false positives; "
+            f"{resting_on(model.held_out)}",
         ]
     return "\n".join(lines)
 

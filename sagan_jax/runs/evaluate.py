@@ -7,6 +7,8 @@ import numpy as np
 from sagan_jax.config import JudgingConfig
 from sagan_jax.detector import Picture, Scores
 from sagan_jax.judging import evaluation
+from sagan_jax.judging.false_positive_rate import rate_for
+from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained
@@ -22,11 +24,13 @@ class Evaluated(NamedTuple):
     Attributes:
         scores: Strict scores of the test images.
         result: The metrics, as JSON values: `strict`, where there is more to say `kinds` and `reference`.
+        false_positive_rate: What the threshold is set for.
         map_limit: What the maps of normal images hardly reach anywhere.
     """
 
     scores: Scores
     result: dict[str, Any]
+    false_positive_rate: float
     map_limit: float
 
 
@@ -35,10 +39,12 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
     split, detector = prepared.split, prepared.detector
     state, calibration = trained.judged.state, trained.judged.calibration
     scores, pixels = evaluation.score_test(detector, state, split, prepared.held_out)
+    rate = rate_for(judging.false_positive_rate, len(prepared.held_out))
     strict = evaluation.evaluate_strict(
-        split.test_labels, scores.total, calibration, judging.false_positive_rate, pixels
+        split.test_labels, scores.total, calibration, rate, pixels, held_out=len(prepared.held_out)
     )
     result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    result |= judge_floor(split, prepared.kept, np.setdiff1d(np.arange(len(split.train)), prepared.kept))
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         result["kinds"] = evaluation.evaluate_kinds(
             split.test_labels, split.test_kinds, scores.total, strict["threshold"]["value"], pixels
@@ -50,7 +56,7 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
         result["reference"] = evaluation.evaluate_reference(
             detector, trained.last.state, split, running, trained.history, prepared.training
         )
-    return Evaluated(scores, result, _map_limit(prepared, state, judging.false_positive_rate))
+    return Evaluated(scores, result, rate, _map_limit(prepared, state, rate))
 
 
 def _map_limit(prepared: Prepared, state: Any, false_positive_rate: float) -> float:

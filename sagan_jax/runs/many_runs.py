@@ -27,7 +27,16 @@ from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import Checkpoint
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
-from sagan_jax.runs.run_state import RunState, Trained, check_folder, end_epoch, finish, first_state, open_run
+from sagan_jax.runs.run_state import (
+    RunState,
+    Trained,
+    check_folder,
+    end_epoch,
+    finish,
+    first_state,
+    open_run,
+    with_rate,
+)
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit_many
 from sagan_jax.training.progress import progress_bar
@@ -96,16 +105,16 @@ def run_many(
         UserError: If there is an `obstacle`, and as `run.run`.
     """
     output, judging = output or OutputConfig(), judging or JudgingConfig()
+    judgings = [with_rate(judging, prepared) for prepared in runs]  # refused before anything is trained
     if why := obstacle(runs, machine):
         raise UserError(f"these runs cannot be trained together: {why}")
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(run_folder.locked(folder))
             check_folder(folder, output)
-        for prepared, folder, trained in zip(
-            runs, folders, _train_many(runs, folders, machine, how, output, judging), strict=True
-        ):
-            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, judging, argv)
+        everything = _train_many(runs, folders, machine, how, output, judgings)
+        for prepared, folder, trained, judging in zip(runs, folders, everything, judgings, strict=True):
+            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, argv)
     return [json.loads((folder / "result.json").read_text()) for folder in folders]
 
 
@@ -115,7 +124,7 @@ def _train_many(
     machine: Machine,
     how: Literal["vmap", "map"],
     output: OutputConfig,
-    judging: JudgingConfig,
+    judgings: Sequence[JudgingConfig],
 ) -> list[Trained]:
     """The epochs still to do of all runs at once."""
     training, detector = runs[0].training, runs[0].detector
@@ -124,7 +133,7 @@ def _train_many(
     with ExitStack() as stack:
         states = [
             stack.enter_context(open_run(prepared, folder, machine, output, judging))
-            for prepared, folder in zip(runs, folders, strict=True)
+            for prepared, folder, judging in zip(runs, folders, judgings, strict=True)
         ]
         lasts = _same_epoch(states)
         starts = [first_state(prepared) for prepared in runs] if lasts is None else [last.state for last in lasts]

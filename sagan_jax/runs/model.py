@@ -11,12 +11,13 @@ from sagan_jax import run_folder
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
-from sagan_jax.detector import Detector, State
+from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError, printable
-from sagan_jax.judging.calibration import QUANTILES, Calibration
+from sagan_jax.judging.calibration import QUANTILES, Calibration, least_rate
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.prepare import abstract_state, make_detector
+from sagan_jax.runs.prepare import make_detector
 
 
 class Model(NamedTuple):
@@ -30,7 +31,8 @@ class Model(NamedTuple):
         state: What they learned.
         calibration: What held-out normal images score.
         epoch: How many epochs it was trained.
-        false_positive_rate: The share of normal images that the run's threshold may call abnormal.
+        false_positive_rate: The share of normal images that the run's threshold may call abnormal, never less than
+            `held_out` of them support.
         config: The run's `config.json`: data set, classes, training, how it is judged.
         patches: How photographs are cut for it; None if it takes whole images.
     """
@@ -45,6 +47,11 @@ class Model(NamedTuple):
     false_positive_rate: float
     config: Mapping[str, Any]
     patches: Patches | None = None
+
+    @property
+    def held_out(self) -> int:
+        """How many normal images the calibration rests on."""
+        return held_out_count(self.config["train_images"], self.config["training"]["validation_fraction"])
 
 
 def load_model(
@@ -94,9 +101,11 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
         count = config["train_images"]
-        images = config.get("kept_patches") or count - held_out_count(count, training.validation_fraction)
+        held_out = held_out_count(count, training.validation_fraction)
+        images = config.get("kept_patches") or count - held_out
         detector = make_detector(method, settings, training, images, config["run"].get("map", "residual"))
-        rate = float(config["run"]["false_positive_rate"])
+        wanted = config["run"]["false_positive_rate"]
+        rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
     state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
     return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches)
 

@@ -3,14 +3,13 @@
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
 from sagan_jax.config import MapKind, TrainingConfig
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape, take
-from sagan_jax.detector import Detector, State
+from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.methods.table import Method
 from sagan_jax.training.loop import steps_per_epoch
 from sagan_jax.transforms.density import scored_by
@@ -108,8 +107,3 @@ def make_detector(
     steps = steps_per_epoch(images, training.batch_size)
     detector = method.build(settings, training.epochs * steps)
     return mapped(scored_by(training.scoring, detector, steps * training.batch_size), map_kind)
-
-
-def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
-    """The state's structure, shapes and dtypes, without making it. Raises UserError for a shape that does not suit."""
-    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))

@@ -16,7 +16,7 @@ from sagan_jax.device import Machine
 from sagan_jax.errors import UserError
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
-from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run
+from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run, with_rate
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
@@ -53,12 +53,12 @@ def run(
         UserError: If the folder has a run already, is in use by another process or cannot be written to, its checkpoint
             is of another configuration, or the training diverged. Nothing on disk is lost by any of them.
     """
-    output, judging = output or OutputConfig(), judging or JudgingConfig()
+    output, judging = output or OutputConfig(), with_rate(judging or JudgingConfig(), prepared)
     with run_folder.locked(folder) if device.is_first_host() else nullcontext():
         check_folder(folder, output)
         trained = train(prepared, folder, machine, output, judging)
         if device.is_first_host():
-            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, judging, argv)
+            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, argv)
         device.wait_for_all_hosts()
     return json.loads((folder / "result.json").read_text())
 

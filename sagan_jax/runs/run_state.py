@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
@@ -47,6 +48,11 @@ class RunState(NamedTuple):
     checkpoints: Checkpoints
     history: list[dict[str, Any]]
     last: Checkpoint | None
+
+
+def with_rate(judging: JudgingConfig, prepared: Prepared) -> JudgingConfig:
+    """How the run is judged, with the false-positive rate worked out; UserError if its images cannot support it."""
+    return replace(judging, false_positive_rate=rate_for(judging.false_positive_rate, len(prepared.held_out)))
 
 
 def check_folder(folder: Path, output: OutputConfig) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from sagan_jax import run_folder
-from sagan_jax.config import JudgingConfig
 from sagan_jax.data.image_file import resize
 from sagan_jax.data.split import take
 from sagan_jax.detector import State
@@ -27,7 +26,6 @@ def write(
     trained: Trained,
     evaluated: Evaluated,
     machine: Machine,
-    judging: JudgingConfig,
     argv: Sequence[str],
 ) -> None:
     """Writes `scores.csv`, `result.json`, the pictures and `report.html`.
@@ -38,7 +36,6 @@ def write(
         trained: What it learned.
         evaluated: How it did.
         machine: What it computed on.
-        judging: How it was judged.
         argv: The command, for the record.
     """
     from sagan_jax.report.page import write_report
@@ -57,7 +54,7 @@ def write(
     shares = calibrated(trained.judged.calibration, evaluated.scores.total)
     run_folder.write_scores(folder / "scores.csv", split, evaluated.scores, shares)
     run_folder.write_json(folder / "result.json", result)
-    _draw(folder, prepared, trained, evaluated.scores.total, shares, judging.false_positive_rate)
+    _draw(folder, prepared, trained, evaluated.scores.total, shares, evaluated.false_positive_rate)
     write_report(folder)
 
 

@@ -12,10 +12,14 @@ SCORES = np.array([0.1, 0.2, 0.3, 0.9, 0.4, 0.8, 0.95, 1.0])
 
 def test_the_threshold_is_set_on_held_out_images_and_only_tried_on_the_test_set():
     calibration = calibrate(np.linspace(0, 1, 1001))
-    strict = evaluate_strict(LABELS, SCORES, calibration, false_positive_rate=0.15)
-    assert strict["threshold"]["value"] == pytest.approx(0.85)
+    strict = evaluate_strict(LABELS, SCORES, calibration, false_positive_rate=0.15, held_out=1001)
+    assert strict["threshold"]["value"] == pytest.approx((0.85 * 1002 - 1) / 1000)  # the 851.7th lowest of 1001
     assert strict["threshold"]["false_positive_rate"] == 1 / 4
+    assert strict["threshold"]["false_positive_rate_interval"]["low"] == pytest.approx(1 - 0.975 ** (1 / 4))
     assert strict["threshold"]["recall"] == 2 / 4
+    expected = strict["threshold"]["false_positive_rate_expected"]
+    assert expected["value"] == pytest.approx(0.15)
+    assert 0.12 < expected["low"] < 0.15 < expected["high"] < 0.18
     assert strict["auroc"]["value"] == 14 / 16  # pairs won: 3 + 3 + 4 + 4
     assert strict["auroc"]["low"] <= 14 / 16 <= strict["auroc"]["high"]
 

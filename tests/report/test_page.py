@@ -152,3 +152,17 @@ def test_thumbnails_are_no_larger_than_promised(tmp_path):
     gallery = json.loads((tmp_path / "gallery.json").read_text())
     assert (gallery["of"], gallery["pixelated"], gallery["masked"]) == (100, False, False)
     assert len(gallery["cards"][0]["input"]) < 2000
+
+
+def test_the_trivial_floor_stands_beside_the_networks_figure(tmp_path):
+    write_run(tmp_path, make_split())
+    result = json.loads((tmp_path / "result.json").read_text())
+    area = {"value": 0.8374, "low": 0.8, "high": 0.9}
+    result["floor"] = {"auroc_worst": area, "auroc_mean": area | {"value": 0.786}, "pixel_auroc": area}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    texts = "".join(Elements(write_report(tmp_path).read_text()).texts)
+    assert "AUROC 0.837 [0.800, 0.900] by the worst 1 % of the pixels, 0.786 by their mean; pixel AUROC 0.837." in texts
+    result["floor"] = {"left_out": "photographs are scored in patches"}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    texts = "".join(Elements(write_report(tmp_path).read_text()).texts)
+    assert "The trivial floor is left out: photographs are scored in patches." in texts
