@@ -18,10 +18,11 @@ from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
 from sagan_jax.export.programs import metadata
+from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs.describe import describe
-from sagan_jax.runs.model import load_model
+from sagan_jax.runs.model import load_judged, load_model
 
 SMALL = ["--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
 
@@ -247,6 +248,19 @@ def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bo
         assert row["map"] == str(tmp_path / "maps" / row["file"].lstrip("/")) + ".png"
         with Image.open(row["map"]) as drawn:
             assert drawn.size == (30, 20)
+
+
+def test_an_image_in_memory_gets_the_verdict_of_its_file(run_of_bottles, bottles, tmp_path):
+    files = [bottles / "test/broken/000.png", bottles / "test/good/000.jpg"]
+    rows = scored(run_of_bottles, tmp_path, *files, flags=[f"--maps={tmp_path / 'maps'}"], code=1)
+    model, _ = load_judged(run_of_bottles)
+    for file, row in zip(files, rows, strict=True):
+        found = judge_image(model, file.read_bytes())
+        assert (found.verdict, np.float32(found.score)) == (row["verdict"], np.float32(row["score"]))
+        assert (np.float32(found.calibrated), np.float32(found.threshold)) == (
+            np.float32(row["calibrated"]),
+            np.float32(row["threshold"]),
+        )
 
 
 def test_a_large_photograph_is_scored_by_its_worst_patch(bottles, tmp_path):

@@ -33,6 +33,11 @@ def test_the_guides_detector_trains_and_tells_the_threes_from_the_rest(said):
     assert "'report.html'" in said
 
 
+def test_the_guides_image_gets_a_verdict_and_as_floats_an_error(said):
+    assert re.search(r"^(normal|abnormal): 0\.\d+, more than \d+% of normal images score$", said, re.MULTILINE)
+    assert re.search(r"^images are float64 from 0 to 0\.\d+; they must be uint8", said, re.MULTILINE)
+
+
 def test_the_guides_new_detector_has_less_than_sixty_lines():
     detector = next(block for block in BLOCKS if "-> Detector" in block)
     lines = [line for line in detector.splitlines() if line.strip()]
@@ -47,7 +52,9 @@ def test_the_guides_python_has_the_projects_style(tmp_path):
 
 
 def test_the_reference_is_made_from_docstrings_without_a_warning_and_shows_shapes(tmp_path):
-    flags = ["-W", "error:::pdoc.doc_types", "-m", "pdoc", "sagan_jax", "-o", str(tmp_path), "--docformat", "google"]
+    (rooms,) = re.findall(r"sagan_jax\.\{([\w,]+)\}", GUIDE.read_text(encoding="utf-8"))
+    modules = [f"sagan_jax.{room}" for room in rooms.split(",")]
+    flags = ["-W", "error:::pdoc.doc_types", "-m", "pdoc", *modules, "-o", str(tmp_path), "--docformat", "google"]
     made = subprocess.run([sys.executable, *flags], check=False, capture_output=True, text=True)
     assert (made.returncode, made.stderr) == (0, "")
     page = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "sagan_jax/judging/scoring.html").read_text()))

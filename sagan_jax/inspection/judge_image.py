@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jax import Array
+from jaxtyping import Float
 
 from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import as_array, decode, resize
@@ -36,11 +37,7 @@ class ImageVerdict(NamedTuple):
 
 def judge_image(
     model: Model,
-    image: UInt8[np.ndarray, "height width"]
-    | UInt8[np.ndarray, "height width channel"]
-    | bytes
-    | str
-    | os.PathLike[str],
+    image: np.ndarray | Array | bytes | str | os.PathLike[str],
     *,
     false_positive_rate: float | None = None,
 ) -> ImageVerdict:
@@ -51,8 +48,8 @@ def judge_image(
 
     Args:
         model: The trained model. `sagan score` takes the epoch that the run was judged by: `load_judged(run)[0]`.
-        image: An array, grey `[H, W]` or `[H, W, 1]`, or RGB `[H, W, 3]`; the content of an image file as bytes; or
-            the path of one.
+        image: An array, uint8, 0 (black) to 255 (white), grey `[H, W]` or `[H, W, 1]`, or RGB `[H, W, 3]`; or the
+            content of an image file as bytes; or the path of one.
         false_positive_rate: The share of normal images that may be called abnormal; it sets the threshold. None is
             the run's.
 

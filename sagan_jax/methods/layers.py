@@ -76,22 +76,23 @@ def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[
     laws = jax.tree_util.tree_map_with_path(_law_of, variables)
     leaves, structure = jax.tree.flatten(variables["params"])
     draw = jax.random.normal(key, (sum(leaf.size for leaf in leaves),))
-    ends = np.cumsum([leaf.size for leaf in leaves])
+    cuts = np.cumsum([leaf.size for leaf in leaves])[:-1]
     # Scaled whole, then cut: XLA rounds a scaled piece otherwise.
-    scaled = {law.deviation: law.deviation * draw for law in LAWS["params"].values() if law.deviation}
+    deviations = {law.deviation for law in LAWS["params"].values() if law.deviation}
+    noise = {deviation: jnp.split(deviation * draw, cuts) for deviation in deviations}
 
-    def parameter(law: Law, leaf: Any, end: int) -> Array:
+    def parameter(law: Law, leaf: Any, index: int) -> Array:
         if not law.deviation:
             return jnp.full(leaf.shape, law.mean)
-        noise = scaled[law.deviation][end - leaf.size : end].reshape(leaf.shape)
-        return law.mean + noise if law.mean else noise
+        piece = noise[law.deviation][index].reshape(leaf.shape)
+        return law.mean + piece if law.mean else piece
 
     def statistic(law: Law, leaf: Any) -> Array:
         return jnp.full(leaf.shape, law.mean)
 
     return {
         "params": jax.tree.map(
-            parameter, laws["params"], variables["params"], structure.unflatten(ends), is_leaf=_is_law
+            parameter, laws["params"], variables["params"], structure.unflatten(range(len(leaves))), is_leaf=_is_law
         ),
         "batch_stats": jax.tree.map(
             statistic, laws.get("batch_stats", {}), variables.get("batch_stats", {}), is_leaf=_is_law
@@ -99,7 +100,7 @@ def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[
     }
 
 
-def _law_of(path: tuple[jax.tree_util.DictKey, ...], _: Any) -> Law:
+def _law_of(path: tuple[Any, ...], _: Any) -> Law:
     """The law of one of a module's variables."""
     collection, name = path[0].key, path[-1].key
     if name not in LAWS.get(collection, {}):

@@ -26,7 +26,7 @@ WRONG = {
     "int": (IMAGES.astype(np.int64), r"int64 from 0 to 255; .*np\.rint\(images\)\.astype"),
     "sixteen_bits": (IMAGES.astype(np.uint16) * 257, r"uint16 from 0 to 65535; .*images / 257"),
     "bool": (IMAGES > 127, r"images are bool; .*astype\(np\.uint8\) \* 255"),
-    "nan": (np.where(UNIT > 0.9, np.nan, UNIT), r"float64?(32)?, not all of them finite; they must be uint8"),
+    "nan": (np.where(UNIT > 0.9, np.nan, UNIT), r"float32, not all of them finite; they must be uint8"),
     "out_of_all_range": (UNIT * 1e6, r"float32 from 0 to 1e\+06; they must be uint8, 0 \(black\) to 255 \(white\)$"),
     "list": (IMAGES.tolist(), r"of type list; they must be a NumPy or JAX array of uint8"),
     "one_image": (IMAGES[0], r"\(16, 16, 3\); they must be \[N, H, W, C\].* if this is one image, take images\[None\]"),
