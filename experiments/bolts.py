@@ -2,9 +2,12 @@
 
     python -m experiments.bolts --size=32 --quick
     python -m experiments.bolts
+    python -m experiments.bolts --site=field
 
 The first takes about four minutes on 2 cores. The second has the paper's counts, 4,000 normal scenes to train on and
-500 normal and 500 abnormal ones to test on, at 128 pixels: a job for an accelerator. The whole table, a row a method,
+500 normal and 500 abnormal ones to test on, at 128 pixels: a job for an accelerator. Both are of one inspection
+station: one rig, one type of part, and photographs that differ in pose, light, wear and dirt. The third has another
+part, paint, camera and lamp in every photograph, which is far harder. The whole table, a row a method,
 is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts.scenes` from a seed: results
 on them are results on synthetic images.
 """
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan_jax.cli import parse_as, with_method
-from sagan_jax.config import MethodName, Preset, RunConfig, TrainingConfig, require
+from sagan_jax.config import MethodName, Preset, RunConfig, Site, TrainingConfig, require
 from sagan_jax.exit_codes import guarded
 
 QUICK = {"train": 1000, "test_normal": 200, "test_abnormal": 200}
@@ -35,8 +38,11 @@ class Bolts:
     """Side in pixels of the scenes: 32, 64, 128 or 256. Smaller ones are the larger ones reduced."""
     quick: bool = False
     """Fewer scenes and epochs: 1,000 to train on, 200 and 200 to test on."""
+    site: Site = "station"
+    """Where the photographs are taken: at one inspection station, which sees one type of part in nearly the same view
+    and light, or in the field, where every photograph has another part, camera and lamp (harder)."""
     scenes: int = 0
-    """Seed of the scenes."""
+    """Seed of the scenes; at a station also of its rig and its type of part."""
     cache_dir: Path = Path("runs") / "bolt-scenes"
     """Where the scenes are kept once they are made."""
     model: Any = None
@@ -69,9 +75,11 @@ class Bolts:
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
 
-            split = load_bolts(size=self.size, seed=self.scenes, cache_dir=self.cache_dir, progress=progress, **counts)
+            split = load_bolts(
+                size=self.size, seed=self.scenes, site=self.site, cache_dir=self.cache_dir, progress=progress, **counts
+            )
         quick, method = "-quick" if self.quick else "", "" if self.method == "sagan" else f"-{self.method}"
-        folder = self.run.out or Path("runs") / f"bolts-{self.size}px{quick}{method}-{self.preset}"
+        folder = self.run.out or Path("runs") / f"bolts-{self.site}-{self.size}px{quick}{method}-{self.preset}"
         result = run(Experiment(split, self.method, self.model, self.training, self.run, folder), command())
         print(f"{text.summary(result)}\n\nwritten to {folder}")
 

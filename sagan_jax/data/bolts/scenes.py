@@ -14,12 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.atomic_file import replacing
+from sagan_jax.config import Site
 from sagan_jax.data.bolts.anomalies import (
     Severity,
     add_foreign_object,
@@ -39,7 +40,6 @@ from sagan_jax.errors import UserError
 
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
-Site = Literal["station", "field"]
 SITES: tuple[Site, ...] = get_args(Site)
 SETS: dict[Site, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
 VERSION: dict[Site, int] = {"station": 1, "field": 2}  # part of a cache file's name; raised whenever a picture changes
