@@ -7,9 +7,10 @@
 The first takes about four minutes on 2 cores. The second has the paper's counts, 4,000 normal scenes to train on and
 500 normal and 500 abnormal ones to test on, at 128 pixels: a job for an accelerator. Both are of one inspection
 station: one rig, one type of part, and photographs that differ in pose, light, wear and dirt. The third has another
-part, paint, camera and lamp in every photograph, which is far harder. The whole table, a row a method,
-is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts.scenes` from a seed: results
-on them are results on synthetic images.
+part, paint, camera and lamp in every photograph, which is far harder: 64 principal components have an AUROC of 0.94 at
+the station and 0.60 in the field (64 px, quick). The whole table, a row a method, is
+`python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.data.bolts.scenes` from a seed: results on
+them are results on synthetic images.
 """
 
 import sys
