@@ -3,6 +3,7 @@
     python -m experiments.tables --table=2
     python -m experiments.tables --table=2 --train --methods sagan skip_ganomaly --seeds 0 1 2
     python -m experiments.tables --table=2 --collect --runs=runs
+    python -m experiments.tables --table=3 --site=field
 
 The first prints what is on record in `experiments/results/`; that takes a second. `--train` runs the cells that
 `--runs` has no result for, one after the other: it may be stopped at any time and goes on where it was, and several
@@ -23,11 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from experiments.datasets import load_dataset
-from experiments.paper import TABLES, Table
+from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
 from experiments.record import Row, collect, merged, read
 from experiments.variants import VARIANTS
 from sagan_jax.cli import parse_as
-from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
+from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS
@@ -44,6 +45,8 @@ class Options:
 
     table: Literal[2, 3]
     """2 is CIFAR-10, 3 the bolts."""
+    site: Site = "station"
+    """Which bolts table 3 is of: those of one inspection station, or the harder ones of the field."""
     train: bool = False
     """Run the cells that have no result yet."""
     collect: bool = False
@@ -157,6 +160,11 @@ def cell(
     return Cell(title, abnormal, paper, with_interval(value, low, high), said(mean), "; ".join(notes)), value, mean
 
 
+def of_table(rows: Sequence[Row], table: Table) -> list[Row]:
+    """The rows that are of the table's own set."""
+    return [row for row in rows if row.dataset.startswith(table.dataset)]
+
+
 def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
     """The table line by line: the paper's methods on all classes, others where they were run, and each one's mean."""
     shown = [(name, "paper") for name in VARIANTS if name in table.paper]
@@ -229,7 +237,7 @@ def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
     if options.table == 3:
         from sagan_jax.data.bolts.scenes import load_bolts
 
-        bolts = load_bolts(size=options.size or table.size, cache_dir=options.runs / "bolt-scenes")
+        bolts = load_bolts(size=options.size or table.size, site=options.site, cache_dir=options.runs / "bolt-scenes")
         return lambda _: bolts
     dataset = load_dataset(table.dataset, options.size or table.size, options.data_dir)
     return lambda abnormal: leave_one_out(dataset, abnormal)
@@ -251,7 +259,7 @@ def train(options: Options, table: Table) -> None:
             for name in options.methods:
                 variant = VARIANTS[name]
                 place = (
-                    f"table{options.table}",
+                    f"table{options.table}" + ("-station" if options.table == 3 and options.site == "station" else ""),
                     f"{name}-{options.preset}",
                     re.sub(r"\W+", "_", abnormal),
                     f"seed{seed}",
@@ -274,7 +282,7 @@ def tables(options: Options) -> None:
     """Trains and records if asked to, then prints."""
     from sagan_jax import run_folder
 
-    table = TABLES[options.table]
+    table = TABLE_3_IN_THE_FIELD if options.table == 3 and options.site == "field" else TABLES[options.table]
     record = options.record or RESULTS / f"table{options.table}.csv"
     if options.train:
         train(options, table)
@@ -283,7 +291,7 @@ def tables(options: Options) -> None:
         rows = merged(rows, collect(options.runs, table))
     if options.collect:
         run_folder.write_csv(record, Row._fields, rows)
-    print(FORMATS[options.format]([HEADER, *floor_lines(table), *lines(rows, table)]))
+    print(FORMATS[options.format]([HEADER, *floor_lines(table), *lines(of_table(rows, table), table)]))
     if options.format == "text":
         print(f"\n{table.title}. The reference protocol's figures are no results: they leak labels (docs/protocol.md).")
 

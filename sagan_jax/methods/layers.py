@@ -102,7 +102,7 @@ def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[
 
 def _law_of(path: tuple[Any, ...], _: Any) -> Law:
     """The law of one of a module's variables."""
-    collection, name = path[0].key, path[-1].key
+    collection, name = str(path[0].key), str(path[-1].key)
     if name not in LAWS.get(collection, {}):
         where = "/".join(key.key for key in path)
         known = ", ".join(name for laws in LAWS.values() for name in laws)

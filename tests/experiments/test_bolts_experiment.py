@@ -30,11 +30,12 @@ def test_it_is_said_to_be_synthetic_wherever_it_is_shown(folder):
     assert "synthetic" in json.loads((folder / "result.json").read_text())["dataset"]
     page = (folder / "report.html").read_text()
     assert "<strong>Synthetic:</strong>" in page
-    assert "<title>bolts (synthetic)" in page
+    assert "<title>bolts at a station (synthetic)" in page
 
 
 def test_the_paper_and_the_quick_run_set_the_defaults():
     options = bolts.parse([])
+    assert options.site == "station"
     assert (options.size, options.training.epochs, options.training.batch_size) == (128, 15, 32)
     assert bolts.parse(["--quick"]).training.epochs == bolts.QUICK_EPOCHS
     assert bolts.parse(["--quick", "--epochs=2"]).training.epochs == 2

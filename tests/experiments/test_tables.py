@@ -100,6 +100,19 @@ def test_a_mean_is_of_the_classes_that_were_run_and_says_if_their_runs_differ():
     assert ("SAGAN", "mean of 1") not in printed(first)
 
 
+def test_table_3_is_of_a_station_and_never_has_the_fields_figures(capsys):
+    assert main(["--table=3"]) == 0
+    station = capsys.readouterr().out
+    assert main(["--table=3", "--site=field"]) == 0
+    field = capsys.readouterr().out
+    on_record = read(Path(module.__file__).parent / "results" / "table3.csv")
+    figures = [
+        f"{row.auroc:.3f} [" for row in on_record if (row.dataset, row.protocol) == ("bolts (synthetic)", "strict")
+    ]
+    assert figures
+    assert all(figure in field and figure not in station for figure in figures)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_has_every_cell(name):
     text = FORMATS[name]([HEADER, *lines([row()], SMALL)])

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.atomic_file import replacing
+from sagan_jax.config import Site
 from sagan_jax.data.bolts.anomalies import (
     Severity,
     add_foreign_object,
@@ -39,10 +40,9 @@ from sagan_jax.errors import UserError
 
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
-Site = Literal["station", "field"]
-SITES: tuple[Site, ...] = get_args(Site)
-SETS: dict[Site, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
-VERSION: dict[Site, int] = {"station": 1, "field": 2}  # part of a cache file's name; raised whenever a picture changes
+SITES: tuple[str, ...] = get_args(Site)
+SETS: dict[str, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
+VERSION: dict[str, int] = {"station": 1, "field": 2}  # part of a cache file's name; raised whenever a picture changes
 
 
 def bolt_scene(
@@ -52,7 +52,7 @@ def bolt_scene(
     size: int = SENSOR,
     abnormal: str | None = None,
     part: str = "train",
-    site: Site = "station",
+    site: str = "station",
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
     """Scene number `index`, the same whenever and in whatever order it is made.
 
@@ -109,7 +109,7 @@ def load_bolts(
     *,
     size: int = SENSOR,
     seed: int = 0,
-    site: Site = "station",
+    site: str = "station",
     train: int = 4000,
     test_normal: int = 500,
     test_abnormal: int = 500,
@@ -162,7 +162,7 @@ def load_bolts(
     return _split(site, images, masks, counts)
 
 
-def _split(site: Site, images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Split:
+def _split(site: str, images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Split:
     train, normal, abnormal = counts.values()
     kinds = ["good"] * normal + [KINDS[index % len(KINDS)] for index in range(abnormal)]
     ids = [f"{part}/{index:05d}" for part in PARTS for index in range(counts[part])]

@@ -1,0 +1,190 @@
+"""Synthetic corruption of normal images, for a generator that learns to repair: local damage, and coarse noise all over.
+
+Local damage is one or two regions (a blob, a curved line, a scratch, a box) filled from somewhere else: another image,
+another place, a flat colour, another light, a blur, the surroundings. It teaches what is missing, dirty or doubled.
+Coarse noise changes the whole image a little, as denoising autoencoders do it (Kascenas et al., MIDL 2022); it
+teaches what normal texture is, and so shows what is small and thin. No image of a defect has a part in either.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from sagan_jax.config import RestorationConfig
+
+_FILLINGS = 6
+_SEEN = 0.05
+"""How far a pixel must be from what it was to count as damaged, on the scale [-1, 1]."""
+
+
+def damage(
+    key: Array, images: Float[Array, "batch height width channel"], config: RestorationConfig
+) -> tuple[Float[Array, "batch height width channel"], Float[Array, "batch height width"]]:
+    """Damages each image in one region or two; some stay as they are.
+
+    Args:
+        key: Decides everything drawn.
+        images: Normal images in [-1, 1].
+        config: How much of it is lines, how opaque it is, how many images stay whole.
+
+    Returns:
+        The damaged images in [-1, 1], and their masks: 1 where an image visibly changed, else 0.
+    """
+    batch, height, width, channels = images.shape
+    region_key, shift_key, texture_key, kind_key, draw_key = jax.random.split(key, 5)
+    uniform = _uniform(draw_key, (batch, 1, 1, channels), 16)
+
+    regions = _regions(region_key, (2 * batch, height, width), config.lines)  # [2B, H, W]
+    second = jnp.where(uniform(0, 1)[..., 0] < 0.5, regions[batch:], 0.0)
+    region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
+
+    shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([height, width]))
+    twice = jnp.concatenate([jnp.roll(images, 1, axis=0), images])
+    moved = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(twice, shifts)
+    other_image, other_place = moved[:batch], moved[batch:]
+    texture = smooth_noise(texture_key, (batch, height, width, channels), (4, 8, 16, 32, 64))
+    one_colour = jnp.where(
+        uniform(0, 1, grey=True) < 0.5, uniform(-1, 1), other_place[:, :1, :1, :] + uniform(-0.6, 0.6, grey=True)
+    )
+    flat = one_colour + uniform(0.0, 0.3, grey=True) * texture
+    light = images * uniform(0.5, 1.4, grey=True) + uniform(-0.5, 0.5, grey=True) + uniform(-0.1, 0.1)
+    near, far = (_blur(height, width, sigma * height / 64) for sigma in (2.0, 6.0))
+    around = far(images * (1 - region)) / (far(1 - region) + 1e-3)
+    filled = around + uniform(0, 0.15, grey=True) * texture
+    fillings = jnp.stack([other_image, other_place, flat, light, near(images), filled])  # [6, B, H, W, C]
+
+    chances = jnp.array([0.20, 0.15, 0.25, 0.20, 0.05, 0.15])
+    kind = jax.random.choice(kind_key, _FILLINGS, (batch,), p=chances)
+    filling = jnp.take_along_axis(fillings, kind[None, :, None, None, None], axis=0)[0]
+    opacity = uniform(config.opacity, 1.0, grey=True) * (uniform(0, 1, grey=True) >= config.whole)
+    damaged = jnp.clip(images + opacity * region * (filling - images), -1, 1)
+    change = jnp.abs(damaged - images).max(axis=-1, keepdims=True)
+    mask = _blur(height, width, 0.7)(change)[..., 0] > _SEEN  # [B, H, W]
+    return damaged, mask.astype(jnp.float32)
+
+
+def coarse_noise(
+    key: Array, images: Float[Array, "batch height width channel"], config: RestorationConfig
+) -> Float[Array, "batch height width channel"]:
+    """Adds noise to the whole of each image: a grid of normal numbers enlarged, partly grey and partly in colour.
+
+    Args:
+        key: Decides everything drawn.
+        images: Normal images in [-1, 1].
+        config: The least and the greatest deviation; an image's own is between, even on a logarithmic scale.
+
+    Returns:
+        The noisy images; they may leave [-1, 1].
+    """
+    batch, height, width, channels = images.shape
+    cells = (8, 16, 32)
+    which_key, grey_key, colour_key, share_key, amount_key = jax.random.split(key, 5)
+    which = jax.random.randint(which_key, (batch,), 0, len(cells))
+    share = jax.random.uniform(share_key, (batch, 1, 1, 1))
+    grey = jax.random.normal(grey_key, (batch, max(cells), max(cells), 1))
+    colour = jax.random.normal(colour_key, (batch, max(cells), max(cells), channels))
+    noise = _enlarge(jnp.sqrt(share) * grey + jnp.sqrt(1 - share) * colour, which, which, (height, width), cells)
+    low, high = np.log(config.least_noise), np.log(config.most_noise)
+    return images + jnp.exp(jax.random.uniform(amount_key, (batch, 1, 1, 1), minval=low, maxval=high)) * noise
+
+
+def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int, ...]) -> Float[Array, "b h w c"]:
+    """Noise of deviation 1, smooth at scales that each image draws for itself, one along each axis.
+
+    Args:
+        key: Decides everything drawn.
+        shape: [B, H, W, C].
+        cells: How many cells a side has, to choose from.
+    """
+    batch, height, width, channels = shape
+    row_key, column_key, value_key = jax.random.split(key, 3)
+    rows, columns = (jax.random.randint(k, (batch,), 0, len(cells)) for k in (row_key, column_key))
+    values = jax.random.normal(value_key, (batch, max(cells), max(cells), channels))
+    noise = _enlarge(values, rows, columns, (height, width), cells)
+    return noise / (noise.std(axis=(1, 2), keepdims=True) + 1e-6)
+
+
+def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Array, "batch height width"]:
+    """Soft masks of one region each: with chance `lines` a curve or a scratch, else a blob or a box."""
+    batch, height, width = shape
+    draw_key, field_key, level_key = jax.random.split(key, 3)
+    uniform = _uniform(draw_key, (batch, 1, 1), 24)
+    side = min(height, width)
+
+    def log_uniform(low: float, high: float) -> Array:
+        return jnp.exp(uniform(float(np.log(low)), float(np.log(high))))
+
+    # Pixels from a random centre, turned by a random angle: u along, v across. [B, H, W]
+    y = jnp.arange(height, dtype=jnp.float32)[None, :, None] - uniform(0, height)
+    x = jnp.arange(width, dtype=jnp.float32)[None, None, :] - uniform(0, width)
+    angle = uniform(0, np.pi)
+    u, v = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
+
+    # How many pixels inside its edge a pixel is, for each shape.
+    long, ratio = log_uniform(0.1, 0.4) * side, log_uniform(0.4, 1.0)
+    short = long * ratio
+    ellipse = jnp.sqrt((u / long) ** 2 + (v / short) ** 2 + 1e-6)
+    ragged = 0.45 * smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]
+    blob = (1 - ellipse + ragged * uniform(0, 1)) * short
+    reach, thickness = log_uniform(0.15, 0.8) * side, log_uniform(0.6, 2.5)
+    level = smooth_noise(level_key, (*shape, 1), (3, 4, 6, 9))[..., 0] - uniform(-0.5, 0.5)
+    slope = jnp.sqrt(sum(jnp.square(part) for part in jnp.gradient(level, axis=(1, 2))) + 1e-4)
+    curve = jnp.minimum(thickness - jnp.abs(level) / slope, reach - jnp.sqrt(u**2 + v**2))
+    scratch = jnp.minimum(thickness - jnp.abs(v + uniform(-0.01, 0.01) * u**2), reach - jnp.abs(u))
+    box = jnp.minimum(long - jnp.abs(u), short - jnp.abs(v))
+
+    draw = uniform(0, 1)
+    area = jnp.where(draw < lines + 0.75 * (1 - lines), blob, box)
+    inside = jnp.where(draw < 0.6 * lines, curve, jnp.where(draw < lines, scratch, area))
+    return jax.nn.sigmoid(2 * inside / log_uniform(0.4, 2.0))  # a soft edge, or the seam is all that is learned
+
+
+def _uniform(key: Array, shape: tuple[int, ...], most: int) -> Callable[..., Array]:
+    """Draws of uniform numbers of one shape, one after the other, all cut from one draw."""
+    draws = iter(jax.random.uniform(key, (most, *shape)))
+
+    def uniform(low: float, high: float, grey: bool = False) -> Array:
+        draw = next(draws)
+        return low + (high - low) * (draw[..., :1] if grey else draw)
+
+    return uniform
+
+
+def _enlarge(
+    values: Array, rows: Array, columns: Array, size: tuple[int, int], cells: tuple[int, ...]
+) -> Float[Array, "b h w c"]:
+    """Grids [B, most, most, C], of which each image uses as many cells as it chose, enlarged bilinearly to the size."""
+    down, across = (jnp.asarray(_bilinear(pixels, cells)) for pixels in size)
+    return jnp.einsum("bhi,bijc,bwj->bhwc", down[rows], values, across[columns])
+
+
+@lru_cache(maxsize=64)
+def _bilinear(pixels: int, cells: tuple[int, ...]) -> np.ndarray:
+    """Matrices [choices, pixels, most cells] that enlarge that many cells to a row of pixels."""
+    matrices = np.zeros((len(cells), pixels, max(cells)), np.float32)
+    for matrix, count in zip(matrices, cells, strict=True):
+        place = np.clip((np.arange(pixels) + 0.5) * count / pixels - 0.5, 0, count - 1)
+        low = np.minimum(np.floor(place).astype(int), max(count - 2, 0))
+        matrix[np.arange(pixels), low] += 1 - (place - low)
+        if count > 1:
+            matrix[np.arange(pixels), low + 1] += place - low
+    return matrices
+
+
+def _blur(height: int, width: int, sigma: float) -> Callable[[Array], Array]:
+    """A Gaussian blur of that deviation in pixels, over [B, H, W, C]."""
+    down, across = (jnp.asarray(gaussian(pixels, sigma)) for pixels in (height, width))
+    return lambda x: jnp.einsum("hi,bijc,wj->bhwc", down, x, across)
+
+
+@lru_cache(maxsize=64)
+def gaussian(pixels: int, sigma: float) -> np.ndarray:
+    """A matrix [pixels, pixels] that blurs a row by a Gaussian; each row sums to 1, at the edges too."""
+    place = np.arange(pixels)
+    weights = np.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
