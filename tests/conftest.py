@@ -27,6 +27,8 @@ os.environ |= {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_PLATFORMS": "cpu",
     "MPLBACKEND": "agg",
+    "OMP_NUM_THREADS": "1",  # the workers take the cores; threads that wait for work by spinning would take them away
+    "OPENBLAS_NUM_THREADS": "1",
 }
 # Nearly all of the time goes into compiling programs that then run once, so XLA is not to try hard.
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
@@ -46,6 +48,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Each compiled program holds mappings of memory, of which a process may have 65,530 on Linux by default; past that it
 # is aborted. A file of tests adds far fewer than what is left above this number.
 MAPPINGS = 20_000
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays to the end, so garbage collections need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_unconfigure() -> None:
