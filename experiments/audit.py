@@ -15,20 +15,19 @@ test images take several minutes on 2 cores, most of it the images one by one; `
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.cifar import CLASSES
-from experiments.leave_one_out import LeaveOneOut, flag, parse, run_name
-from experiments.tfds import DATA_DIR, Known, load_known
-from sagan_jax.exit_codes import guarded
+from experiments.leave_one_out import LeaveOneOut
+from sagan_jax.cli import run_experiment
+from sagan_jax.methods.table import find_method
 
 if TYPE_CHECKING:
     import numpy as np
 
     from sagan_jax.data.split import Split
-    from sagan_jax.detector import Detector, State
+    from sagan_jax.detector import Detector, Scores, State
 
 STATISTICS = ("running", "batches shuffled", "batches in order", "each image alone")
 SCORES = {"0.2 R + 0.8 L": 0.2, "0.9 R + 0.1 L": 0.9, "R": 1.0, "L": 0.0}
@@ -44,17 +43,6 @@ class Reading(NamedTuple):
     statistics: str
     score: str
     auroc: float
-
-
-AUDIT = LeaveOneOut(
-    name="audit",
-    description=__doc__ or "",
-    load=load_known,
-    flags=(
-        flag("dataset", Known, f"The data set. Classes of CIFAR-10: {', '.join(CLASSES)}.", default="cifar10"),
-        DATA_DIR,
-    ),
-)
 
 
 def judge_epoch(
@@ -77,15 +65,13 @@ def judge_epoch(
     from sagan_jax.judging.metrics import auroc
     from sagan_jax.judging.scoring import reference_protocol_scores, score_images
 
-    def batches(size: int, order: "np.ndarray | None" = None) -> dict[str, "np.ndarray"]:
+    def batches(size: int, order: "np.ndarray | None" = None) -> "Scores":
         return reference_protocol_scores(detector, state, split.test, batch_size=size, order=order)
 
     shuffled = np.random.default_rng(seed).permutation(len(split.test))
     scored = (score_images(detector, state, split.test), batches(batch_size, shuffled), batches(batch_size), batches(1))
     return {
-        (statistics, name): auroc(
-            split.test_labels, weight * scores["reconstruction"] + (1 - weight) * scores["latent"]
-        )
+        (statistics, name): auroc(split.test_labels, weight * scores.reconstruction + (1 - weight) * scores.latent)
         for statistics, scores in zip(STATISTICS, scored, strict=True)
         for name, weight in SCORES.items()
     }
@@ -163,52 +149,54 @@ def read(path: Path) -> list[Reading]:
         ]
 
 
-def audit(options: Any) -> None:
-    """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
-    from sagan_jax import run_folder
-    from sagan_jax.data.split import leave_one_out, thinned
-    from sagan_jax.runs import checkpoint
-    from sagan_jax.runs.model import abstract_state, make_detector
-    from sagan_jax.runs.provenance import command
-    from sagan_jax.runs.run import run
-    from sagan_jax.runs.run_state import Experiment, identity
+@dataclass(frozen=True, kw_only=True)
+class Audit(LeaveOneOut):
+    """Judge every epoch of a run under every kind of statistics, score and choice of epoch: each leak apart."""
 
-    training = options.training
-    whole = leave_one_out(load_known(options), options.abnormal)
-    split = thinned(whole, options.train_images, options.test_images)
-    folder = options.run.out or Path("runs") / f"audit-{run_name(split.name, split.abnormal, options)}"
-    config = replace(options.run, keep=training.epochs, resume=True)
-    experiment = Experiment(split, options.method, options.model, training, config, folder)
-    result = run(experiment, command())
+    dataset: str = "cifar10"
+    """The data set, as in the other experiments."""
 
-    detector = make_detector(options.method, options.model, training, len(split.train))
-    like = abstract_state(detector, split.train.shape[1:])
-    history = run_folder.read_metrics(folder / "metrics.jsonl")
-    count = len(split.test)
-    readings = [reading for reading in read(folder / "audit.csv") if reading.test_images == count]
-    with checkpoint.open_checkpoints(folder / "checkpoints", identity(experiment), config.keep) as checkpoints:
-        for row in history:
-            epoch = row["epoch"]
-            if any(reading.epoch == epoch for reading in readings):
-                continue
-            state = checkpoint.restore(checkpoints, like, epoch).state
-            values = judge_epoch(detector, state, split, training.batch_size, training.seed)
-            validation = row[checkpoint.VALIDATION]
-            readings += [Reading(count, epoch, validation, *names, value) for names, value in values.items()]
-            run_folder.write_csv(folder / "audit.csv", Reading._fields, readings)
-            print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)
-    draw(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")
-    counts: Mapping[str, int] = result["images"]
-    print(
-        f"{split.name}, abnormal: {split.abnormal}; {training.epochs} epochs of {counts['train']:,} images; "
-        f"{counts['test_normal']:,} normal and {counts['test_abnormal']:,} abnormal test images\n\n"
-        f"{table(readings)}\n\nwritten to {folder}"
-    )
+    def __call__(self) -> None:
+        """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
+        from sagan_jax import device, run_folder
+        from sagan_jax.runs import checkpoint
+        from sagan_jax.runs.prepare import prepare
+        from sagan_jax.runs.provenance import command
+        from sagan_jax.runs.run import run
+
+        training, machine = self.training, device.start_run(self.hardware)
+        split = self.split(self.load(), self.abnormal)
+        folder = self.output.out or Path("runs") / f"audit-{self.run_name(split.name, split.abnormal)}"
+        output = replace(self.output, keep=training.epochs, resume=True)
+        prepared = prepare(split, find_method(self.method), self.model, training, self.judging.map)
+        result = run(prepared, folder, machine, command(), output=output, judging=self.judging)
+
+        history = run_folder.read_metrics(folder / "metrics.jsonl")
+        count = len(split.test)
+        readings = [reading for reading in read(folder / "audit.csv") if reading.test_images == count]
+        with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
+            for row in history:
+                epoch = row["epoch"]
+                if any(reading.epoch == epoch for reading in readings):
+                    continue
+                state = checkpoint.restore(checkpoints, prepared.like, epoch).state
+                values = judge_epoch(prepared.detector, state, split, training.batch_size, training.seed)
+                validation = row[checkpoint.VALIDATION]
+                readings += [Reading(count, epoch, validation, *names, value) for names, value in values.items()]
+                run_folder.write_csv(folder / "audit.csv", Reading._fields, readings)
+                print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)
+        draw(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")
+        counts: Mapping[str, int] = result["images"]
+        print(
+            f"{split.name}, abnormal: {split.abnormal}; {training.epochs} epochs of {counts['train']:,} images; "
+            f"{counts['test_normal']:,} normal and {counts['test_abnormal']:,} abnormal test images\n\n"
+            f"{table(readings)}\n\nwritten to {folder}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the audit as a command; returns its exit code."""
-    return guarded(lambda: audit(parse(AUDIT, sys.argv[1:] if argv is None else list(argv))))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Audit, "audit", argv)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from experiments.datasets import load_dataset
 from experiments.record import MADE_BY, made_by
-from experiments.tfds import Known, load_known
 from sagan_jax.cli import parse_as
 from sagan_jax.config import DensityConfig, SaganConfig, TrainingConfig
 from sagan_jax.errors import UserError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from sagan_jax.data.split import Split
+    from sagan_jax.detector import Scores
 
 SELECTION = ("automobile", "frog", "ship")
 
@@ -53,7 +54,7 @@ class Options:
     """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
     out: Path = Path("better.csv")
     """A CSV file for the results, with what made them; added to if it is there."""
-    dataset: Known = "cifar10"
+    dataset: str = "cifar10"
     """The data set."""
 
 
@@ -102,9 +103,9 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
         *_, (_, state, _) = fit(detector, state, shown, training, progress=progress)
     own = score_images(detector, state, test)
     found = {
-        "the paper's: 0.2 R + 0.8 L": own["total"],
-        "R, the reconstruction term": own["reconstruction"],
-        "L, the latent term": own["latent"],
+        "the paper's: 0.2 R + 0.8 L": own.total,
+        "R, the reconstruction term": own.reconstruction,
+        "L, the latent term": own.latent,
     }
     # The steps of `density.fit_density` and of its score, taken apart.
     config = replace(options.density, kept=min(options.density.kept, len(images)))
@@ -117,11 +118,11 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
     )
     viewed_own = score_images(detector, state, viewed)
 
-    def measured(images: Any, points: jax.Array, scores: "dict[str, np.ndarray]") -> jax.Array:
+    def measured(images: Any, points: jax.Array, scores: "Scores") -> jax.Array:
         parts = []
         for start, batch in patch_features.batches(images):
             here = slice(start, start + len(batch))
-            own = jnp.asarray(scores["reconstruction"][here]), jnp.asarray(scores["latent"][here])
+            own = jnp.asarray(scores.reconstruction[here]), jnp.asarray(scores.latent[here])
             parts.append(density.complexity(normalise(batch), points[here], *own))
         return jnp.concatenate(parts)
 
@@ -175,7 +176,7 @@ def better(options: Options) -> None:
     from sagan_jax.data.split import leave_one_out, thinned
 
     device.start("auto")
-    dataset = load_known(options)
+    dataset = load_dataset(options.dataset, options.size, options.data_dir)
     names = dataset.class_names if options.abnormal == "all" else tuple(options.abnormal.split(","))
     if unknown := set(names) - set(dataset.class_names):
         raise UserError(f"there is no class {', '.join(sorted(unknown))}; there are {', '.join(dataset.class_names)}")

@@ -9,15 +9,14 @@ is `python -m experiments.tables --table=3`. Every scene is made by `sagan_jax.d
 on them are results on synthetic images.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sagan_jax.cli import parse_as, with_method
-from sagan_jax.config import MethodName, Preset, RunConfig, TrainingConfig, require
-from sagan_jax.exit_codes import guarded
+from sagan_jax.cli import run_experiment, with_method
+from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig, require
+from sagan_jax.methods.table import find_method
 
 QUICK = {"train": 1000, "test_normal": 200, "test_abnormal": 200}
 QUICK_EPOCHS = 6
@@ -27,8 +26,7 @@ QUICK_EPOCHS = 6
 class Bolts:
     """Find damaged axle bolts among sound ones, on synthetic scenes: the paper's Table 3."""
 
-    method: MethodName = "sagan"
-    """SAGAN, or a method it is compared with; each has flags of its own."""
+    method: str = "sagan"
     preset: Preset = "paper"
     """The settings of the method's paper, or of its authors' released code."""
     size: int = 128
@@ -41,7 +39,9 @@ class Bolts:
     """Where the scenes are kept once they are made."""
     model: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    judging: JudgingConfig = field(default_factory=JudgingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @classmethod
     def of(cls, argv: Sequence[str]) -> type["Bolts"]:
@@ -57,12 +57,15 @@ class Bolts:
         """Makes the scenes, trains, and prints the result."""
         from tqdm import tqdm
 
+        from sagan_jax import device
         from sagan_jax.data.bolts.scenes import load_bolts
         from sagan_jax.report import text
+        from sagan_jax.runs.prepare import prepare
         from sagan_jax.runs.provenance import command
-        from sagan_jax.runs.run import Experiment, run
+        from sagan_jax.runs.run import run
         from sagan_jax.training.progress import pace
 
+        machine, chosen = device.start_run(self.hardware), find_method(self.method)
         counts = QUICK if self.quick else {}
         with tqdm(desc="scenes", unit="scene", **pace()) as bar:
 
@@ -71,19 +74,15 @@ class Bolts:
 
             split = load_bolts(size=self.size, seed=self.scenes, cache_dir=self.cache_dir, progress=progress, **counts)
         quick, method = "-quick" if self.quick else "", "" if self.method == "sagan" else f"-{self.method}"
-        folder = self.run.out or Path("runs") / f"bolts-{self.size}px{quick}{method}-{self.preset}"
-        result = run(Experiment(split, self.method, self.model, self.training, self.run, folder), command())
+        folder = self.output.out or Path("runs") / f"bolts-{self.size}px{quick}{method}-{self.preset}"
+        prepared = prepare(split, chosen, self.model, self.training, self.judging.map)
+        result = run(prepared, folder, machine, command(), output=self.output, judging=self.judging)
         print(f"{text.summary(result)}\n\nwritten to {folder}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
-    return guarded(parse(sys.argv[1:] if argv is None else list(argv)))
-
-
-def parse(argv: list[str]) -> Bolts:
-    """The command line as settings, to be called. Unknown flags and values end the process with exit code 2."""
-    return parse_as(Bolts, "python -m experiments.bolts", argv)
+    return run_experiment(Bolts, "bolts", argv)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,18 @@ with other work. Expect a strict AUROC near chance: 0.550 for cat after 3 epochs
 another protocol, prints 0.951.
 """
 
-from experiments.leave_one_out import main
-from experiments.tfds import experiment_on
+from collections.abc import Sequence
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR = experiment_on("cifar10", "cifar", __doc__ or "", CLASSES)
+from experiments.leave_one_out import experiment_on
+from sagan_jax.cli import run_experiment
+
+Cifar = experiment_on("cifar10", __doc__ or "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Cifar, "cifar", argv)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main(CIFAR))
+    raise SystemExit(main())

@@ -3,22 +3,18 @@
 python -m experiments.fashion_mnist --abnormal=Sandal
 """
 
-from experiments.leave_one_out import main
-from experiments.tfds import experiment_on
+from collections.abc import Sequence
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-FASHION_MNIST = experiment_on("fashion_mnist", "fashion_mnist", __doc__ or "", CLASSES)
+from experiments.leave_one_out import experiment_on
+from sagan_jax.cli import run_experiment
+
+FashionMnist = experiment_on("fashion_mnist", __doc__ or "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(FashionMnist, "fashion_mnist", argv)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main(FASHION_MNIST))
+    raise SystemExit(main())

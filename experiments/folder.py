@@ -5,17 +5,14 @@
 The same as `sagan train DIR`, beside the other experiments.
 """
 
-import sys
 from collections.abc import Sequence
 
-from sagan_jax.cli import Train, parse_as
-from sagan_jax.exit_codes import guarded
+from sagan_jax.cli import Train, run_experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(parse_as(Train, "python -m experiments.folder", argv))
+    return run_experiment(Train, "folder", argv)
 
 
 if __name__ == "__main__":

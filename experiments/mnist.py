@@ -3,10 +3,18 @@
 python -m experiments.mnist --abnormal=3
 """
 
-from experiments.leave_one_out import main
-from experiments.tfds import experiment_on
+from collections.abc import Sequence
 
-MNIST = experiment_on("mnist", "mnist", __doc__ or "", tuple("0123456789"))
+from experiments.leave_one_out import experiment_on
+from sagan_jax.cli import run_experiment
+
+Mnist = experiment_on("mnist", __doc__ or "")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Mnist, "mnist", argv)
+
 
 if __name__ == "__main__":
-    raise SystemExit(main(MNIST))
+    raise SystemExit(main())

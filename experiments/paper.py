@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from experiments.cifar import CLASSES
+from experiments.datasets import CLASSES
 
 
 class Table(NamedTuple):
@@ -41,7 +41,7 @@ TABLES = {
     2: Table(
         title="Table 2: AUROC on CIFAR-10, one class abnormal",
         dataset="cifar10",
-        classes=CLASSES,
+        classes=CLASSES["cifar10"],
         paper={name: dict(zip(IN_TABLE_2, values, strict=True)) for name, values in PAPER_2.items()},
         size=32,
         epochs=15,

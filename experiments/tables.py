@@ -22,13 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from experiments.datasets import load_dataset
 from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged, read
 from experiments.variants import VARIANTS
 from sagan_jax.cli import parse_as
-from sagan_jax.config import SETTINGS, Preset, RunConfig, TrainingConfig
+from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
+from sagan_jax.methods.table import METHODS
 
 if TYPE_CHECKING:
     from sagan_jax.data.split import Split
@@ -229,21 +231,21 @@ def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
 
         bolts = load_bolts(size=options.size or table.size, cache_dir=options.runs / "bolt-scenes")
         return lambda _: bolts
-    from sagan_jax.data.tfds_images import load_tfds
-
-    dataset = load_tfds(table.dataset, data_dir=options.data_dir, size=options.size or table.size)
+    dataset = load_dataset(table.dataset, options.size or table.size, options.data_dir)
     return lambda abnormal: leave_one_out(dataset, abnormal)
 
 
 def train(options: Options, table: Table) -> None:
     """Runs the cells without a result, seed by seed, so that the table fills evenly, but those in work elsewhere."""
-    from sagan_jax import run_folder
+    from sagan_jax import device, run_folder
     from sagan_jax.data.split import thinned
+    from sagan_jax.runs.prepare import prepare
     from sagan_jax.runs.provenance import command
-    from sagan_jax.runs.run import Experiment, run_locked
+    from sagan_jax.runs.run import run
 
     split_of = load_splits(options, table)
-    config = RunConfig(resume=True, protocol="both")
+    machine = device.start_run(HardwareConfig())
+    output, judging = OutputConfig(resume=True), JudgingConfig(protocol="both")
     for seed in options.seeds:
         for abnormal in options.classes or table.classes:
             for name in options.methods:
@@ -258,13 +260,12 @@ def train(options: Options, table: Table) -> None:
                 if (folder / "result.json").exists():
                     continue
                 split = thinned(split_of(abnormal), options.train_images, options.test_images)
-                batch_size = SETTINGS[variant.method].batch_size
-                training = TrainingConfig(epochs=options.epochs, batch_size=batch_size, seed=seed)
-                model = variant.model(options.preset)
+                method = METHODS[variant.method]
+                training = TrainingConfig(epochs=options.epochs, batch_size=method.batch_size, seed=seed)
+                prepared = prepare(split, method, variant.model(options.preset), training, judging.map)
+                print(f"{variant.title}, {abnormal} abnormal, seed {seed}", file=sys.stderr, flush=True)
                 try:
-                    with run_folder.locked(folder):
-                        print(f"{variant.title}, {abnormal} abnormal, seed {seed}", file=sys.stderr, flush=True)
-                        run_locked(Experiment(split, variant.method, model, training, config, folder), command())
+                    run(prepared, folder, machine, command(), output=output, judging=judging)
                 except run_folder.InUseError:
                     print(f"{folder} is in work elsewhere: passed over", file=sys.stderr, flush=True)
 

@@ -6,50 +6,16 @@ CIFAR-10, MNIST and Fashion-MNIST (which have commands of their own) are downloa
 yet; another set must have been prepared, as array_record files, with TensorFlow's own tools.
 """
 
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from experiments.leave_one_out import LeaveOneOut, flag, main
-
-DATA_DIR = flag("data_dir", Path | None, "A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own.", default=None)
+from experiments.leave_one_out import LeaveOneOut
+from sagan_jax.cli import run_experiment
 
 
-def load(options: Any, name: str | None = None):
-    """The set, from where TFDS keeps it."""
-    from sagan_jax.data.tfds_images import load_tfds
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(LeaveOneOut, "tfds", argv)
 
-    return load_tfds(name or options.dataset, data_dir=options.data_dir, size=options.size)
-
-
-Known = Literal["cifar10", "digits", "fashion_mnist", "mnist"]
-
-
-def load_known(options: Any):
-    """One of the sets that have a command of their own."""
-    if options.dataset == "digits":
-        from sagan_jax.data.digits import load_digits
-
-        return load_digits(options.size)
-    return load(options, options.dataset)
-
-
-def experiment_on(dataset: str, name: str, description: str, classes: tuple[str, ...]) -> LeaveOneOut:
-    """An experiment on one set of TFDS."""
-    return LeaveOneOut(
-        name=name,
-        description=description,
-        load=lambda options: load(options, dataset),
-        classes=classes,
-        flags=(DATA_DIR,),
-    )
-
-
-ANY = LeaveOneOut(
-    name="tfds",
-    description=__doc__ or "",
-    load=load,
-    flags=(flag("dataset", str, "The set's name in TFDS, such as svhn_cropped."), DATA_DIR),
-)
 
 if __name__ == "__main__":
-    raise SystemExit(main(ANY))
+    raise SystemExit(main())

@@ -6,13 +6,12 @@ The files take turns at PNG, JPEG, BMP, TIFF and WebP: something to try `sagan t
 """
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sagan_jax.cli import parse_as
-from sagan_jax.exit_codes import guarded
+from experiments.datasets import load_dataset
+from sagan_jax.cli import run_experiment
 
 SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
 
@@ -22,11 +21,13 @@ class ToFolder:
     """Write a part of a TFDS set as a folder of image files in MVTec AD's layout, one class abnormal."""
 
     dataset: str
-    """The set's name in TFDS, such as cifar10."""
+    """The data set, as in the other experiments."""
     abnormal: str
     """The class to be found: test/<class>, in no training image."""
     out: Path
     """The folder to be made."""
+    size: int = 32
+    """Side in pixels the images are resized to."""
     train_images: int = 1000
     """Normal training images, evenly spread over all."""
     test_images: int = 200
@@ -39,12 +40,11 @@ class ToFolder:
         from PIL import Image
 
         from sagan_jax.data.split import leave_one_out, thinned
-        from sagan_jax.data.tfds_images import load_tfds
         from sagan_jax.errors import UserError
 
         if self.out.exists():
             raise UserError(f"{self.out} is there already; name another folder with --out")
-        split = leave_one_out(load_tfds(self.dataset, data_dir=self.data_dir), self.abnormal)
+        split = leave_one_out(load_dataset(self.dataset, self.size, self.data_dir), self.abnormal)
         split = thinned(split, self.train_images, self.test_images)
         kind = re.sub(r"[^\w.-]+", "_", self.abnormal)  # "T-shirt/top" is one folder
         places = ["train/good"] * len(split.train)
@@ -57,8 +57,8 @@ class ToFolder:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
-    return guarded(parse_as(ToFolder, "python -m experiments.to_folder", sys.argv[1:] if argv is None else list(argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(ToFolder, "to_folder", argv)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,20 @@
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, get_args
 
-from sagan_jax.config import SETTINGS, MethodName, Preset
+from sagan_jax.config import Preset
+from sagan_jax.methods.table import METHODS
 
 
 class Variant(NamedTuple):
     """A row of a table: its name there, the method, and the settings that set it apart."""
 
     title: str
-    method: MethodName
+    method: str
     changes: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
     def model(self, preset: Preset) -> Any:
         """The method's configuration."""
-        return replace(SETTINGS[self.method].preset(preset), **self.changes)
+        return replace(METHODS[self.method].preset(preset), **self.changes)
 
 
 VARIANTS: dict[str, Variant] = {
@@ -53,6 +54,6 @@ def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> t
         return method, "other"
 
     name, preset = known()
-    usual = {"batch_size": SETTINGS[VARIANTS[name].method].batch_size, "flip": False, "scoring": "method"}
+    usual = {"batch_size": METHODS[VARIANTS[name].method].batch_size, "flip": False, "scoring": "method"}
     changed = [f"{key}={training[key]}" for key, value in usual.items() if training.get(key, value) != value]
     return name, ", ".join([preset, *changed])

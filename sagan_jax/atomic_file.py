@@ -14,7 +14,7 @@ LEFT_OVER = ".*.partial"
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Opens a file that takes the place of `path` at the end, in one step.
 
-    Whoever fails or dies in between leaves the old file as it was.
+    A process that fails or dies in between leaves the old file as it was.
 
     Yields:
         The new file, to be written to.

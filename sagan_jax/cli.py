@@ -9,9 +9,23 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args
 
-from sagan_jax.config import SETTINGS, Device, FolderConfig, MethodName, Preset, RunConfig, TrainingConfig
+from sagan_jax.config import (
+    Device,
+    FolderConfig,
+    HardwareConfig,
+    JudgingConfig,
+    OutputConfig,
+    Preset,
+    TrainingConfig,
+)
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
+from sagan_jax.methods.table import METHODS, find_method
+
+METHOD_HELP = (
+    f"One of {', '.join(METHODS)}, each with flags of its own; or MODULE:NAME, a Method value of your own in a module "
+    "that is installed or in the working folder."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +35,15 @@ class Train:
     data: Path
     """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
     test/0.normal, test/1.abnormal), or one with nothing but normal images."""
-    method: MethodName = "sagan"
-    """SAGAN, or a method it is compared with; each has flags of its own."""
+    method: str = "sagan"
     preset: Preset = "paper"
     """The settings of the method's paper, or of its authors' released code."""
     folder: FolderConfig = field(default_factory=FolderConfig)
     model: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    judging: JudgingConfig = field(default_factory=JudgingConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @classmethod
     def of(cls, argv: Sequence[str]) -> type["Train"]:
@@ -41,7 +56,15 @@ class Train:
         from sagan_jax.report import text
 
         result, out = train_on_folder(
-            self.data, self.folder, self.method, self.preset, self.model, self.training, self.run
+            self.data,
+            self.folder,
+            find_method(self.method),
+            self.preset,
+            self.model,
+            self.training,
+            output=self.output,
+            judging=self.judging,
+            hardware=self.hardware,
         )
         print(f"{text.summary(result)}\n\nwritten to {out}")
 
@@ -66,6 +89,8 @@ class Score:
     """The share of normal images that may be called abnormal; it sets the threshold. By default the run's."""
     device: Device = "auto"
     """Where it runs; auto takes an accelerator where there is one."""
+    method: str | None = None
+    """MODULE:NAME of the run's method, where it is one of your own."""
 
     def __call__(self) -> int:
         """Prints a line a file, then the counts; returns the exit code."""
@@ -85,7 +110,7 @@ class Score:
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
-        model, result = load_judged(self.run)
+        model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
         rate = model.false_positive_rate if self.false_positive_rate is None else self.false_positive_rate
         limit = threshold(model.calibration, rate)
         draw = None if self.maps is None else verdicts.drawing_to(self.maps, result.get("map_limit"))
@@ -111,12 +136,14 @@ class Info:
 
     folder: Path
     """The run's folder."""
+    method: str | None = None
+    """MODULE:NAME of the run's method, where it is one of your own."""
 
     def __call__(self) -> None:
         """Prints it."""
         from sagan_jax.runs.describe import describe
 
-        print(describe(self.folder))
+        print(describe(self.folder, None if self.method is None else find_method(self.method)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +170,17 @@ class Export:
     """StableHLO for JAX alone, on a CPU or an NVIDIA GPU; ONNX; or the weights alone, as safetensors."""
     out: Path | None = None
     """The file, which must not exist yet; by default scorer.FORMAT in the run's folder."""
+    method: str | None = None
+    """MODULE:NAME of the run's method, where it is one of your own."""
 
     def __call__(self) -> None:
         """Writes it and prints where it is."""
-        from sagan_jax.export.programs import export
+        from sagan_jax.export.programs import export_model
         from sagan_jax.runs.model import load_judged
 
         out = self.out or self.run / f"scorer.{self.format}"
-        export(load_judged(self.run)[0], self.format, out)
+        method = None if self.method is None else find_method(self.method)
+        export_model(load_judged(self.run, method)[0], self.format, out)
         print(out)
 
 
@@ -166,8 +196,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    settings = parse(sys.argv[1:] if argv is None else list(argv))
-    return guarded(settings, resumable=isinstance(settings, Train))
+    argv = sys.argv[1:] if argv is None else list(argv)
+
+    def work() -> object:  # a wrong command line is an error as any other
+        command = parse(argv)
+        return command()
+
+    return guarded(work, resumable=argv[:1] == ["train"])
 
 
 def parse(argv: list[str]) -> Any:
@@ -192,18 +227,50 @@ def parse_as(kind: type, prog: str, argv: list[str], *config: Any) -> Any:
     return tyro.cli(kind, prog=prog, description=described, args=argv, config=(tyro.conf.OmitArgPrefixes, *config))
 
 
-def with_method(kind: type, argv: Sequence[str], **training_defaults: Any) -> type:
+def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
+    """Runs an experiment as a command: its settings from the command line, then what calling them does.
+
+    Args:
+        kind: A frozen dataclass; its fields are the flags, calling it does the work.
+        name: Its module in `experiments`.
+        argv: The command line without the program's name; None takes the process's.
+
+    Returns:
+        The exit code, see `sagan_jax.exit_codes.guarded`.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+
+    def work() -> object:
+        experiment = parse_as(kind, f"python -m experiments.{name}", argv)
+        return experiment()
+
+    return guarded(work)
+
+
+def with_method(kind: type, argv: Sequence[str], **defaults: Any) -> type:
     """A kind of command with the flags and defaults of the method and preset that a command line names.
 
     Args:
         kind: Settings with the fields `method`, `preset`, `model` and `training`.
         argv: The command line.
-        training_defaults: Where the command's defaults of training differ from the method's.
+        defaults: Where the command's defaults differ from the method's own, of its settings or of training; what the
+            method has no setting for is left out.
+
+    Raises:
+        UserError: If the command line names a method that there is not.
     """
-    method, preset, model, training = chosen_in(argv)
-    training = replace(training, **training_defaults)
+    import tyro
+
+    method = find_method(_named_in(argv, "method", "sagan"))
+    named = _named_in(argv, "preset", "paper")
+    preset: Preset = "reference" if named == "reference" else "paper"  # the parser tells of a wrong one
+
+    def changed(settings: Any) -> Any:
+        return replace(settings, **{name: value for name, value in defaults.items() if hasattr(settings, name)})
+
+    model, training = changed(method.preset(preset)), changed(TrainingConfig(batch_size=method.batch_size))
     fields = [
-        ("method", MethodName, field(default=method)),
+        ("method", Annotated[str, tyro.conf.arg(help=METHOD_HELP)], field(default="sagan")),
         ("preset", Preset, field(default=preset)),
         ("model", type(model), field(default=model)),
         ("training", TrainingConfig, field(default=training)),
@@ -211,21 +278,10 @@ def with_method(kind: type, argv: Sequence[str], **training_defaults: Any) -> ty
     return make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=True)
 
 
-def chosen_in(argv: Sequence[str]) -> tuple[MethodName, Preset, Any, TrainingConfig]:
-    """The method and preset that a command line names, and where their settings of model and training start.
-
-    These decide which flags there are, so they are looked for before the command line is parsed.
-    """
-    method, preset = named_in(argv, "method", MethodName), named_in(argv, "preset", Preset)
-    return method, preset, SETTINGS[method].preset(preset), TrainingConfig(batch_size=SETTINGS[method].batch_size)
-
-
-def named_in(argv: Sequence[str], name: str, choices: Any) -> Any:
-    """What a command line chooses for `--name`; the first of the choices, a `Literal`, unless it names another."""
+def _named_in(argv: Sequence[str], name: str, default: str) -> str:
+    """What a command line gives for `--name`, looked for before it is parsed: it decides which flags there are."""
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument(f"--{name}", nargs="?")
-    chosen = getattr(parser.parse_known_args(argv)[0], name)
-    allowed = get_args(choices)
-    return chosen if chosen in allowed else allowed[0]  # a wrong name is told of by the real parser
+    return getattr(parser.parse_known_args(argv)[0], name) or default

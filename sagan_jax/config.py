@@ -3,15 +3,13 @@
 Nothing heavy is imported here, so that a command line made from these answers at once.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from sagan_jax.errors import UserError
 
-MethodName = Literal["sagan", "skip_ganomaly", "ganomaly", "egbad", "anogan"]
 Preset = Literal["paper", "reference"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
@@ -223,8 +221,8 @@ class TrainingConfig:
         require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4294967295")
 
-    def said(self) -> dict[str, Any]:
-        """As JSON values. A method's own scoring goes without saying, as it does in runs older than that choice."""
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values. A method's own scoring is left out, as it is in runs older than that choice."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("scoring", "method")}
 
 
@@ -254,13 +252,25 @@ class FolderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Where a run goes, what it runs on and how it is judged."""
+class OutputConfig:
+    """Where a run goes, and what of it is kept."""
 
     out: Path | None = None
     """The run's folder; by default one under runs/ named after the experiment."""
     resume: bool = False
     """Go on from the last checkpoint in the folder, bit for bit as if never stopped."""
+    keep: int = 2
+    """How many of the last checkpoints are kept; the best is kept beside them."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        require(self.keep >= 1, "keep", self.keep, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgingConfig:
+    """How a trained model is judged."""
+
     protocol: Protocol = "strict"
     """Strict: running statistics, every image on its own, no look at the test set before the end. Both: beside it the
     reference protocol, how the published numbers of this family were made, with each of its leaks of labels apart."""
@@ -270,8 +280,17 @@ class RunConfig:
     """The share of normal images that the reported threshold may call abnormal."""
     map: MapKind = "residual"
     """What anomaly maps show: the squared residual, or how strongly the latent term answers to each pixel."""
-    keep: int = 2
-    """How many of the last checkpoints are kept; the best is kept beside them."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        rate = self.false_positive_rate
+        require(0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareConfig:
+    """What a run computes on: one device, several, or several hosts."""
+
     device: Device = "auto"
     """Where it runs; auto takes an accelerator where there is one."""
     streaming: Streaming = "auto"
@@ -290,9 +309,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
-        rate = self.false_positive_rate
-        require(0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
-        require(self.keep >= 1, "keep", self.keep, "at least 1")
         require(self.devices is None or self.devices >= 1, "devices", self.devices, "at least 1")
         if self.coordinator is None:
             for name in ("processes", "process"):
@@ -306,7 +322,7 @@ class RunConfig:
             )
 
 
-RELEASED: dict[str, Any] = {
+_RELEASED: dict[str, Any] = {
     "weight_reconstruction": 50.0,
     "learning_rate": 2e-4,
     "decay": "constant",
@@ -326,33 +342,12 @@ def sagan_preset(name: Preset) -> SaganConfig:
     Returns:
         The settings; change single ones with `dataclasses.replace`.
     """
-    return SaganConfig(**RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
+    return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
 
 
 def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
     """Skip-GANomaly as its paper states it, or as its authors' released code has it; as `sagan_preset`."""
-    return SkipGanomalyConfig(**RELEASED) if name == "reference" else SkipGanomalyConfig()
-
-
-class Settings(NamedTuple):
-    """Where a method's settings start.
-
-    Attributes:
-        preset: From "paper" or "reference" to the method's frozen configuration, the same where both agree.
-        batch_size: Of training, in its authors' code.
-    """
-
-    preset: Callable[[Preset], Any]
-    batch_size: int
-
-
-SETTINGS: dict[MethodName, Settings] = {
-    "sagan": Settings(sagan_preset, batch_size=32),
-    "skip_ganomaly": Settings(skip_ganomaly_preset, batch_size=64),
-    "ganomaly": Settings(lambda _: GanomalyConfig(), batch_size=64),
-    "egbad": Settings(lambda _: EgbadConfig(), batch_size=100),
-    "anogan": Settings(lambda _: AnoganConfig(), batch_size=64),
-}
+    return SkipGanomalyConfig(**_RELEASED) if name == "reference" else SkipGanomalyConfig()
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:

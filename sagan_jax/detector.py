@@ -1,12 +1,14 @@
-"""The one idea: a detector is a NamedTuple of pure functions, as an optimiser is in optax.
+"""A detector is a NamedTuple of pure functions, as an optimiser is in optax.
 
 Every method (SAGAN and each baseline) is a value of `Detector`. Training, scoring, checkpoints and reports
 know nothing else about a method, so a new one is a new function that returns a `Detector`.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -28,19 +30,25 @@ Statistics = Literal["running", "batch"]
 class Scores(NamedTuple):
     """How abnormal each image of a batch is, and where; higher is more abnormal.
 
+    A detector gives every field; what scores many images (`score_images`) gives the pictures only if they are wanted.
+
     Attributes:
         total: The anomaly score, `float32 [B]`.
         reconstruction: Its reconstruction term R, `float32 [B]`.
         latent: Its latent term L, `float32 [B]`; zeros for a method without one.
-        map: Per-pixel anomaly, `float32 [B, H, W]`.
-        reconstructed: The image as the model sees it, `float32 [B, H, W, C]` in about [-1, 1].
+        map: Per-pixel anomaly, `float32 [B, H, W]`; None if it is not wanted.
+        reconstructed: The image as the model sees it, `float32 [B, H, W, C]` in about [-1, 1]; None if not wanted.
     """
 
-    total: Float[Array, " batch"]
-    reconstruction: Float[Array, " batch"]
-    latent: Float[Array, " batch"]
-    map: Float[Array, "batch height width"]
-    reconstructed: Float[Array, "batch height width channel"]
+    total: Any
+    reconstruction: Any
+    latent: Any
+    map: Any = None
+    reconstructed: Any = None
+
+
+Picture = Literal["map", "reconstructed"]
+"""A field of `Scores` that has a number or more a pixel."""
 
 
 class Score(Protocol):
@@ -60,7 +68,8 @@ class Detector(NamedTuple):
     Attributes:
         init: `(key, image_shape [H, W, C]) -> state`. Raises `UserError` for a shape the networks cannot take.
         update: `(state, batch, key) -> (state, metrics)`, one training step on a batch of normal images,
-            float32 `[B, H, W, C]` in [-1, 1]. All randomness comes from `key`.
+            float32 `[B, H, W, C]` in [-1, 1]. All randomness comes from `key`. Metrics whose name is or ends in "loss"
+            stand on the progress bar; `generator_...`, `discriminator_...` and all others are drawn.
         score: `(state, images, statistics="running") -> Scores`. With running statistics an image's score
             depends on that image alone. A method that searches at test time does it in here.
         fit_normal: `(state, images uint8 [N, H, W, C], key) -> state`, statistics of normal training images that the
@@ -76,3 +85,13 @@ class Detector(NamedTuple):
 def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
     """Bytes to what the networks see: 0..255 to [-1, 1]."""
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
+
+
+@lru_cache(maxsize=32)
+def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
+    """The state's structure, shapes and dtypes for images [H, W, C], without making it.
+
+    Raises:
+        UserError: If the networks cannot take the shape.
+    """
+    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))

@@ -3,14 +3,30 @@
 import math
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagan_jax.cache_folder import cache_folder
-from sagan_jax.config import Device, RunConfig, Streaming
+from sagan_jax.config import Device, HardwareConfig, Streaming
 from sagan_jax.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh, Sharding
+
+
+class Machine(NamedTuple):
+    """What a run computes on.
+
+    Attributes:
+        name: The devices in words, such as "2 x NVIDIA H100 80GB HBM3".
+        mesh: The devices that each batch is split over, along one axis; None for a single one.
+        image_memory: How many bytes decoded training images may take before they are streamed instead.
+        config: The settings it came from.
+    """
+
+    name: str
+    mesh: "Mesh | None"
+    image_memory: float
+    config: HardwareConfig
 
 
 def start(device: Device = "auto") -> str:
@@ -49,7 +65,7 @@ def start(device: Device = "auto") -> str:
     return f"cpu ({os.cpu_count()} cores{kernels})"
 
 
-def image_memory(streaming: Streaming) -> float:
+def _image_memory(streaming: Streaming) -> float:
     """How many bytes decoded training images may take before they are streamed instead.
 
     Args:
@@ -64,14 +80,14 @@ def image_memory(streaming: Streaming) -> float:
     return min(host, device) / 4
 
 
-def start_run(config: RunConfig) -> str:
-    """`start` for a run: joins the other hosts, and on a CPU makes the devices, which is possible before it only.
+def start_run(config: HardwareConfig) -> Machine:
+    """`start` for a run: joins the other hosts and, on a CPU, makes the devices; call it before anything else of JAX.
 
     Args:
         config: Devices and hosts.
 
     Returns:
-        The devices in words, such as "2 x NVIDIA H100 80GB HBM3".
+        What the run computes on.
 
     Raises:
         UserError: If the other hosts cannot be reached, or JAX has no such devices here.
@@ -88,12 +104,12 @@ def start_run(config: RunConfig) -> str:
         jax.config.update("jax_platforms", "cpu")
         with suppress(RuntimeError):  # there are devices already, as many as there will be
             jax.config.update("jax_num_cpu_devices", (config.devices or 1) // (config.processes or 1))
-    device = start(config.device)
-    devices = mesh(config)
-    return device if devices is None else f"{devices.size} x {device}"
+    name = start(config.device)
+    mesh = _mesh(config)
+    return Machine(name if mesh is None else f"{mesh.size} x {name}", mesh, _image_memory(config.streaming), config)
 
 
-def mesh(config: RunConfig) -> "Mesh | None":
+def _mesh(config: HardwareConfig) -> "Mesh | None":
     """The devices that each batch is split over, along one axis; None for a single one.
 
     Raises:

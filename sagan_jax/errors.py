@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what of a foreign text is fit for its message."""
+"""The exception that means "the user can mend this", and how foreign text is made fit for its message."""
 
 import os
 
@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 def printable(text: str | os.PathLike[str]) -> str:
-    """A text or path on one line: what cannot be printed, line breaks foremost, is escaped."""
+    """A text or path on one line: line breaks and whatever else cannot be printed are escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(text))
 
 

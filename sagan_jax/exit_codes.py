@@ -15,7 +15,7 @@ RESUME = "The same command with --resume goes on from the last whole epoch"
 
 
 class Terminated(BaseException):
-    """SIGTERM came. Like KeyboardInterrupt no `Exception`, so that no handler of errors swallows it."""
+    """SIGTERM came. It is no `Exception` (KeyboardInterrupt is none either), so no handler of errors swallows it."""
 
 
 def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:

@@ -13,18 +13,19 @@ import numpy as np
 
 from sagan_jax.atomic_file import LEFT_OVER, replacing
 from sagan_jax.data.split import Split
+from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError, one_line
 
 LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
 
 
 class InUseError(UserError):
-    """Another process has the folder."""
+    """Another process is using the folder."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps a run's folder to one process; a process that dies lets go of it, however it dies.
+    """Keeps a run's folder to one process; a process that dies releases it, however it dies.
 
     Raises:
         InUseError: If another process has it.
@@ -119,7 +120,7 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def taken_at_its_word(folder: Path, *also: type[Exception]) -> Iterator[None]:
+def reading_run(folder: Path, *also: type[Exception]) -> Iterator[None]:
     """A run's files are used as they were read; where that fails, no run of this version wrote them.
 
     Args:
@@ -146,9 +147,9 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     write_text(path, text.getvalue())
 
 
-def write_scores(path: Path, split: Split, scores: Mapping[str, np.ndarray], shares: np.ndarray) -> None:
+def write_scores(path: Path, split: Split, scores: Scores, shares: np.ndarray) -> None:
     """Writes a line an image: id, label (1 is abnormal), R, L, the score, and the share of normal images below it."""
-    columns = (scores["reconstruction"], scores["latent"], scores["total"], shares)
+    columns = (scores.reconstruction, scores.latent, scores.total, shares)
     rows = (
         (name, int(label), *(f"{value:.9g}" for value in values))  # float32 read back exactly
         for name, label, *values in zip(split.test_ids, split.test_labels, *columns, strict=True)

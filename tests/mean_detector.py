@@ -1,9 +1,12 @@
 """A detector that compiles in no time, for tests of what is around one: it learns a mean image."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
 from sagan_jax.detector import Detector, Scores
+from sagan_jax.methods.table import Method
 
 
 def init(key, image_shape):
@@ -25,3 +28,11 @@ def score(state, images, statistics="running"):
 
 
 MEAN = Detector(init, update, score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanConfig:
+    """The mean image has no settings."""
+
+
+METHOD = Method("mean", lambda preset: MeanConfig(), lambda settings, steps: MEAN, batch_size=8)

@@ -235,7 +235,7 @@ def test_a_large_photograph_is_scored_by_its_worst_patch(bottles, tmp_path):
     assert other["reason"] == "15 x 40 is smaller than a patch of 16 x 16"
     model = load_model(tmp_path / "run")
     corners = windows(60, 80, 16, 8)
-    scores = score_images(model.detector, model.state, extract(photograph, corners, 16))["total"]
+    scores = score_images(model.detector, model.state, extract(photograph, corners, 16)).total
     assert float(row["score"]) == pytest.approx(scores.max(), rel=1e-6)
 
 

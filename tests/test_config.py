@@ -1,6 +1,6 @@
 import pytest
 
-from sagan_jax.config import RunConfig, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.config import JudgingConfig, OutputConfig, SaganConfig, TrainingConfig, sagan_preset
 from sagan_jax.errors import UserError
 
 
@@ -34,8 +34,8 @@ def test_the_reference_preset_has_the_authors_codes_constants():
         (TrainingConfig, {"batch_size": 0}),
         (TrainingConfig, {"validation_fraction": 1.0}),
         (TrainingConfig, {"seed": -1}),
-        (RunConfig, {"false_positive_rate": 0.0}),
-        (RunConfig, {"keep": 0}),
+        (JudgingConfig, {"false_positive_rate": 0.0}),
+        (OutputConfig, {"keep": 0}),
     ],
 )
 def test_an_impossible_value_is_named_with_what_is_allowed(settings, values):
@@ -44,7 +44,7 @@ def test_an_impossible_value_is_named_with_what_is_allowed(settings, values):
         settings(**values)
 
 
-def test_a_methods_own_scoring_goes_without_saying_so_that_older_runs_are_read():
-    assert "scoring" not in TrainingConfig().said()
-    assert TrainingConfig(scoring="density").said() == TrainingConfig().said() | {"scoring": "density"}
-    assert TrainingConfig(**TrainingConfig().said()) == TrainingConfig()
+def test_a_methods_own_scoring_is_left_out_so_that_older_runs_are_read():
+    assert "scoring" not in TrainingConfig().as_json()
+    assert TrainingConfig(scoring="density").as_json() == TrainingConfig().as_json() | {"scoring": "density"}
+    assert TrainingConfig(**TrainingConfig().as_json()) == TrainingConfig()

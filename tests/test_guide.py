@@ -17,15 +17,11 @@ BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), r
 @pytest.fixture(scope="module")
 def said():
     """What the guide's blocks print, run one after the other as one program."""
-    from sagan_jax.methods.table import METHODS
-
-    methods, printed = dict(METHODS), io.StringIO()
+    printed = io.StringIO()
     names = {"__name__": "guide"}
     with contextlib.redirect_stdout(printed):
         for number, block in enumerate(BLOCKS, start=1):
             exec(compile(block, f"docs/guide.md, block {number}", "exec"), names)
-    METHODS.clear()
-    METHODS.update(methods)
     return printed.getvalue()
 
 
@@ -54,6 +50,6 @@ def test_the_reference_is_made_from_docstrings_without_a_warning_and_shows_shape
     flags = ["-W", "error:::pdoc.doc_types", "-m", "pdoc", "sagan_jax", "-o", str(tmp_path), "--docformat", "google"]
     made = subprocess.run([sys.executable, *flags], check=False, capture_output=True, text=True)
     assert (made.returncode, made.stderr) == (0, "")
-    page = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "sagan_jax/scoring.html").read_text()))
+    page = html.unescape(re.sub(r"<[^>]+>", "", (tmp_path / "sagan_jax/judging/scoring.html").read_text()))
     assert "UInt8[ndarray, 'count height width channel']" in page
     assert "Any number of images; the last batch is padded" in page

@@ -1,4 +1,4 @@
-"""Anybody's own photographs as a split: normal ones, with or without a labelled test set and masks."""
+"""A folder of photographs as a split: normal ones, with or without a labelled test set and masks."""
 
 import hashlib
 import math

@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -74,17 +75,19 @@ def read_mask(
     return np.asarray(mask) > 0
 
 
-def decode(path: Path, channels: int) -> "Image.Image":
-    """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`."""
+def decode(path: Path, channels: int, content: bytes | None = None) -> "Image.Image":
+    """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`.
+
+    A file's content, if it is in memory already, is decoded in place of the file; the path then only names it.
+    """
     from PIL import Image, ImageOps
 
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if content is None and not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise unusable(path, "not a regular file")
-        if status.st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise unusable(path, "the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise unusable(path, f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
             # MPO is the JPEG of telephones that store a second view behind the photograph itself.

@@ -1,4 +1,4 @@
-"""What a folder of photographs holds, told from names alone: normal images, a labelled test set, masks."""
+"""What a folder of photographs holds, by its names alone: normal images, a labelled test set, masks."""
 
 import os
 from pathlib import Path

@@ -41,7 +41,7 @@ class Split(NamedTuple):
         test: Normal images first, then the abnormal ones: the order the reference protocol depends on.
         test_labels: True = abnormal.
         test_ids: The ids of ``test``.
-        test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None where nobody said.
+        test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None if unknown.
         test_masks: True where an image is abnormal; None where nobody marked it.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
     """
@@ -106,7 +106,7 @@ def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
 
 
 def thinned(split: Split, train_images: int | None = None, test_images: int | None = None) -> Split:
-    """The split with so many of its images, evenly spread, in their order.
+    """The split with part of its images, evenly spread, in their order.
 
     Args:
         split: A whole split.

@@ -101,7 +101,7 @@ def _prepared_builder(name: str, folder: Path) -> Builder:
 
 
 def _cache_name(builder: Builder, size: int | None) -> str:
-    """Names the set, its version and the size, and by a hash the very files that were decoded."""
+    """Names the set, its version and the size, and has a hash of the files that were decoded."""
     files = [(file.name, file.stat()) for file in sorted(Path(builder.data_path).iterdir())]
     identity = json.dumps([_CACHE_FORMAT, *[(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]]).encode()
     sized = f"{size}px" if size else "native"

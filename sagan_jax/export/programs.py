@@ -57,7 +57,7 @@ def metadata(model: Model) -> dict[str, Any]:
     """What the model is, as JSON values; an image is called abnormal if its score is over `threshold`."""
     return {
         "version": __version__,
-        "method": model.method,
+        "method": model.method.name,
         "image_shape": list(model.image_shape),
         "outputs": list(OUTPUTS),
         "threshold": threshold(model.calibration, model.false_positive_rate),
@@ -90,7 +90,7 @@ def to_onnx(model: Model) -> bytes:
     """An ONNX model, from `images` to `OUTPUTS`; its metadata has one property, `sagan_jax`, the JSON.
 
     Raises:
-        UserError: If the converter, jax2onnx, is not installed, or has no words for what the scorer does.
+        UserError: If the converter, jax2onnx, is not installed, or cannot express what the scorer does.
     """
     try:
         import jax2onnx
@@ -110,7 +110,7 @@ def to_onnx(model: Model) -> bytes:
             jaxpr_as_fun(program), [images], opset=OPSET, input_names=["images"], output_names=OUTPUTS
         )
     except NotImplementedError as error:
-        raise UserError(f"jax2onnx has no words for this scorer: {one_line(str(error))}; export StableHLO") from error
+        raise UserError(f"jax2onnx cannot express this scorer: {one_line(str(error))}; export StableHLO") from error
     set_model_props(exported, {METADATA: json.dumps(metadata(model))})
     return exported.SerializeToString()
 
@@ -122,7 +122,7 @@ FORMATS: dict[str, Callable[[Model], bytes]] = {
 }
 
 
-def export(model: Model, form: str, path: Path) -> None:
+def export_model(model: Model, form: str, path: str | Path) -> None:
     """Writes a trained model to a file, which appears whole or not at all.
 
     Args:
@@ -133,6 +133,7 @@ def export(model: Model, form: str, path: Path) -> None:
     Raises:
         UserError: If the format is unknown, the file exists or cannot be written.
     """
+    path = Path(path)
     if form not in FORMATS:
         raise UserError(f"format is {form!r}; {', '.join(FORMATS)} are allowed")
     if path.exists():

@@ -21,7 +21,7 @@ from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.export.weights import check_tensors, zeros
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.sagan import sagan
-from sagan_jax.runs.model import abstract_state
+from sagan_jax.runs.prepare import abstract_state
 
 Tensors = dict[str, np.ndarray]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
@@ -52,7 +52,7 @@ LEAVES: Rules = (
     (r"\.var$", ".running_var"),
 )
 COUNTER = "num_batches_tracked"
-"""PyTorch's count of the batches a BatchNorm has seen; of no account to its result."""
+"""PyTorch's count of the batches a BatchNorm has seen; not part of its result."""
 
 
 class Imported(NamedTuple):
@@ -283,7 +283,7 @@ def to_torch(state: AdversarialState) -> StateDicts:
     return StateDicts(generator, discriminator)
 
 
-def save_torch(state: AdversarialState, generator: Path, discriminator: Path) -> None:
+def save_torch(state: AdversarialState, generator: str | Path, discriminator: str | Path) -> None:
     """Writes a SAGAN's weights as two safetensors files under PyTorch's names, whole or not at all.
 
     Args:
@@ -294,5 +294,5 @@ def save_torch(state: AdversarialState, generator: Path, discriminator: Path) ->
     from safetensors.numpy import save
 
     for path, tensors in zip((generator, discriminator), arrays(state), strict=True):
-        with replacing(path) as file:
+        with replacing(Path(path)) as file:
             file.write(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))

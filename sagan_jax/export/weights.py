@@ -53,8 +53,8 @@ def to_safetensors(model: Model, metadata: Mapping[str, Any]) -> bytes:
 def load_safetensors(path: Path) -> Model:
     """Reads a model back from an exported safetensors file.
 
-    It scores as the one exported did. What scoring does not read, optimiser states foremost, is zero: it is not one to
-    go on training.
+    It scores as the one exported did. What scoring does not read, mainly optimiser states, is zero, so
+    training cannot go on from it.
 
     Args:
         path: A file written by `sagan export --format=safetensors`.

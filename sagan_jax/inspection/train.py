@@ -6,28 +6,41 @@ from pathlib import Path
 from typing import Any
 
 from sagan_jax import device
-from sagan_jax.config import FolderConfig, RunConfig, TrainingConfig
+from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, TrainingConfig
 from sagan_jax.data.folder import load_folder
 from sagan_jax.data.patches import Patches
 from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
+from sagan_jax.methods.table import Method
+from sagan_jax.runs.prepare import prepare
 from sagan_jax.runs.provenance import command
-from sagan_jax.runs.run import Experiment, run
+from sagan_jax.runs.run import run
 
 
 def train_on_folder(
-    data: Path, folder: FolderConfig, method: str, preset: str, model: Any, training: TrainingConfig, config: RunConfig
+    data: Path,
+    folder: FolderConfig,
+    method: Method,
+    preset: str,
+    model: Any,
+    training: TrainingConfig,
+    *,
+    output: OutputConfig | None = None,
+    judging: JudgingConfig | None = None,
+    hardware: HardwareConfig | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Trains a method on a folder of photographs; every file that is not used is named on stderr.
 
     Args:
         data: The folder, in a layout of `data.layout.scan`.
         folder: How it is read.
-        method: A name in `methods.METHODS`.
-        preset: Names the run's folder if `config` names none.
-        model: The method's configuration.
+        method: How the detector is made.
+        preset: Names the run's folder if `output` names none.
+        model: The method's settings.
         training: How long and on what it is trained.
-        config: How it is judged and where it goes.
+        output: Where it goes, and what of it is kept.
+        judging: How it is judged; by default strictly.
+        hardware: What it computes on.
 
     Returns:
         What `result.json` has, and the run's folder.
@@ -35,7 +48,8 @@ def train_on_folder(
     Raises:
         UserError: As `load_folder` and `run`, or if the reference protocol is wanted without images to show it on.
     """
-    device.start(config.device)
+    output, judging = output or OutputConfig(), judging or JudgingConfig()
+    machine = device.start_run(hardware or HardwareConfig())
     patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
     split, unused = load_folder(
         data,
@@ -43,14 +57,14 @@ def train_on_folder(
         patches=patches,
         channels=folder.channels,
         on_bad=folder.on_bad,
-        memory=device.image_memory(config.streaming),
+        memory=machine.image_memory,
     )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
-    if config.protocol == "both" and patches is not None:
+    if judging.protocol == "both" and patches is not None:
         raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
-    if config.protocol == "both" and not has_both(split.test_labels):
+    if judging.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
-    name = re.sub(r"[^\w.-]+", "_", "-".join((split.name, method, preset)))
-    out = config.out or Path("runs") / name
-    return run(Experiment(split, method, model, training, config, out), command()), out
+    out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
+    prepared = prepare(split, method, model, training, judging.map)
+    return run(prepared, out, machine, command(), output=output, judging=judging), out

@@ -1,18 +1,21 @@
-"""Verdicts on anybody's image files: each file gets a score or the reason why not, whatever the other files are."""
+"""Verdicts on anybody's image files: each gets a score, or the reason why it has none, whatever the others are."""
 
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.detector import Picture, Scores
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.calibration import calibrated
-from sagan_jax.judging.scoring import PER_IMAGE, Field, score_images, score_photographs
+from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.model import Model
 
 BATCH = 32  # images scored at once, however few there are: the last bits of a score depend on it
@@ -86,27 +89,27 @@ def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | 
         photograph.thumbnail((VIEW, VIEW))
         return Decoded(path, image, as_array(photograph), "")
 
-    fields: tuple[Field, ...] = PER_IMAGE if draw is None else (*PER_IMAGE, "map")
+    pictures: tuple[Picture, ...] = () if draw is None else ("map",)
     batch = BATCH if model.patches is None else 1
     ahead = grain.ReadOptions(min(8, os.cpu_count() or 1), 2 * BATCH) if batch > 1 else grain.ReadOptions(2, AHEAD)
     decoded = grain.MapDataset.source(files).map(read).to_iter_dataset(ahead)
     for together in in_batches(decoded, batch):
         images = [file.image for file in together if file.image is not None]
-        scored: Iterator[dict[str, np.ndarray]] = iter(())
+        scored: Iterator[Scores] = iter(())
         if images and model.patches is None:
-            scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, fields=fields)
-            scored = ({name: values[i] for name, values in scores.items()} for i in range(len(images)))
+            scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, pictures=pictures)
+            scored = (jax.tree.map(operator.itemgetter(i), scores) for i in range(len(images)))
         elif images and model.patches is not None:
-            scored = score_photographs(model.detector, model.state, images, model.patches, fields=fields)
+            scored = score_photographs(model.detector, model.state, images, model.patches, pictures=pictures)
         for file in together:
             name = os.fspath(file.path)
             if file.image is None:
                 yield Verdict(name, "unusable", None, None, limit, file.reason, "")
                 continue
             found = next(scored)
-            score = float(found["total"])
+            score = float(found.total)
             share = float(calibrated(model.calibration, np.array([score], np.float32))[0])
-            picture = "" if draw is None else draw(file, found["map"])
+            picture = "" if draw is None else draw(file, found.map)
             called = "abnormal" if score > limit else "normal"
             yield Verdict(name, called, score, share, limit, "", picture)
 
@@ -130,7 +133,7 @@ def drawing_to(folder: Path, hottest: float | None) -> Draw:
 
     Args:
         folder: Where they go; made as needed.
-        hottest: What normal images hardly reach anywhere; it is the middle of the colours of every picture, so that
+        hottest: A map value that normal images rarely reach; it is the middle of the colours of every picture, so that
             pictures can be compared. None gives each picture the whole range.
     """
     from matplotlib.cm import ScalarMappable

@@ -13,7 +13,7 @@ ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
 
 
 class Calibration(NamedTuple):
-    """What scores normal images have: quantiles of the scores of held-out normal images, at even steps from 0 to 1."""
+    """The scores of normal images: quantiles of the scores of held-out normal images, at even steps from 0 to 1."""
 
     quantiles: Float[np.ndarray, " quantiles"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
-from sagan_jax.detector import Detector, State
+from sagan_jax.detector import Detector, Scores, State
 from sagan_jax.judging.calibration import Calibration, threshold
 from sagan_jax.judging.metrics import auroc, summarise
 from sagan_jax.judging.pixel_metrics import (
@@ -20,7 +20,7 @@ from sagan_jax.judging.pixel_metrics import (
     pixel_auroc,
     summarise_pixels,
 )
-from sagan_jax.judging.scoring import PER_IMAGE, Field, reference_protocol_scores, score_images, score_photographs
+from sagan_jax.judging.scoring import join_scores, reference_protocol_scores, score_images, score_photographs
 
 PART = 512  # images whose maps are in memory at a time
 PHOTOGRAPHS = 32  # normal ones whose maps say in what terms the pixels of photographs are counted
@@ -33,7 +33,7 @@ REFERENCE_NOTE = (
 
 def score_test(
     detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs
-) -> tuple[dict[str, np.ndarray], PixelCounts | None]:
+) -> tuple[Scores, PixelCounts | None]:
     """Strict scores of the test set, and what its maps come to where its images have masks.
 
     Args:
@@ -43,36 +43,34 @@ def score_test(
         held_out: Normal images held out of training; the pixels are counted in their terms.
 
     Returns:
-        The scores by field, as `scoring.score_images` has them, and the counted pixels. No more maps are in memory at
-        a time than those of a few hundred images, or of one photograph.
+        The scores without pictures, and the counted pixels. No more maps are in memory at a time than those of a few
+        hundred images, or of one photograph.
     """
     if not len(split.test):
-        return {field: np.zeros(0, np.float32) for field in PER_IMAGE}, None
+        return Scores(*(np.zeros(0, np.float32) for _ in range(3))), None
     if split.test_masks is None or not split.test_masks.any():
         return score_images(detector, state, split.test, patches=split.patches), None
-    wanted: tuple[Field, ...] = (*PER_IMAGE, "map")
     scores, pixels = [], []
     if split.patches is not None:
         photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
-        normal = score_photographs(detector, state, photographs, split.patches, fields=("map",))
-        sampled = np.concatenate([even_part(found["map"]) for found in normal])
-        edges = bin_edges(sampled[None, None, :])
-        scored = score_photographs(detector, state, split.test, split.patches, fields=wanted)
-        for index, fields in enumerate(scored):
-            pixels.append(count_pixels(fields.pop("map")[None], split.test_masks[index][None], edges))
-            scores.append({field: np.asarray(value)[None] for field, value in fields.items()})
-        return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
-    edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
+        normal = score_photographs(detector, state, photographs, split.patches, pictures=("map",))
+        edges = bin_edges(np.concatenate([_even_part(found.map) for found in normal])[None, None, :])
+        scored = score_photographs(detector, state, split.test, split.patches, pictures=("map",))
+        for index, found in enumerate(scored):
+            pixels.append(count_pixels(found.map[None], split.test_masks[index][None], edges))
+            scores.append(Scores(*(np.asarray(value)[None] for value in found[:3])))
+        return join_scores(scores), joined(pixels)
+    edges = bin_edges(score_images(detector, state, held_out[:PART], pictures=("map",)).map)
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
-        fields = score_images(detector, state, split.test[part], fields=wanted)
-        pixels.append(count_pixels(fields.pop("map"), split.test_masks[part], edges))
-        scores.append(fields)
-    return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+        found = score_images(detector, state, split.test[part], pictures=("map",))
+        pixels.append(count_pixels(found.map, split.test_masks[part], edges))
+        scores.append(found._replace(map=None))
+    return join_scores(scores), joined(pixels)
 
 
-def even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
-    """About so many pixels of a map, evenly spread."""
+def _even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
+    """About this many pixels of a map, evenly spread."""
     return heat.ravel()[:: max(1, heat.size // count)]
 
 
@@ -151,10 +149,8 @@ def reference_auroc(
     detector: Detector, state: State, split: Split, batch_size: int, order: np.ndarray | None = None
 ) -> float:
     """AUROC under batch statistics: in order, by which the reference protocol picks its epoch, or in another order."""
-    scores = reference_protocol_scores(
-        detector, state, split.test, batch_size=batch_size, order=order, fields=("total",)
-    )
-    return auroc(split.test_labels, scores["total"])
+    scores = reference_protocol_scores(detector, state, split.test, batch_size=batch_size, order=order)
+    return auroc(split.test_labels, scores.total)
 
 
 def evaluate_reference(

@@ -43,7 +43,7 @@ def bin_edges(maps: Maps) -> Float[np.ndarray, " edge"]:
     """Edges of bins at quantiles of the maps of normal images, the upper ones close together.
 
     Args:
-        maps: Of any normal images, best of ones held out of training; of many pixels an even part is looked at.
+        maps: Of normal images, best those held out of training. Of very many pixels an evenly spread part is used.
     """
     pixels = maps.ravel()
     return np.unique(np.quantile(pixels[:: max(1, pixels.size // SAMPLED)], LEVELS))

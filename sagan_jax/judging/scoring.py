@@ -1,4 +1,4 @@
-"""Scoring images under the two protocols, of whole images and of photographs cut into patches.
+"""Scoring images under the two protocols, whole or cut into patches.
 
 Strict, the default: BatchNorm has its running statistics, so an image's score depends on that image alone.
 Reference: what the published numbers of this family were made with. The networks stay in training mode at test time,
@@ -9,59 +9,58 @@ the labels leak into the scores. It is here to measure that leak, never to repor
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array, lax
 from jaxtyping import Int, UInt8
 
+from sagan_jax.data.image_array import check_images_for
 from sagan_jax.data.patches import Patches, score_large
 from sagan_jax.data.photographs import Photographs
-from sagan_jax.detector import Detector, State, Statistics, normalise
+from sagan_jax.detector import Detector, Picture, Scores, State, Statistics, normalise
 from sagan_jax.errors import UserError
 from sagan_jax.ops import native
 
-Field = Literal["total", "reconstruction", "latent", "map", "reconstructed"]
-PER_IMAGE: tuple[Field, ...] = ("total", "reconstruction", "latent")
-PART_PIXELS = 2**14
+_PART_PIXELS = 2**14
 """How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
-system maps no new pages each time. But at least `PART_IMAGES`, for weights are made ready anew for each part."""
-PART_IMAGES = 4
+system maps no new pages each time. But at least `_PART_IMAGES`, for weights are made ready anew for each part."""
+_PART_IMAGES = 4
 
 
-@partial(jax.jit, static_argnames=("detector", "statistics", "fields"))
+@partial(jax.jit, static_argnames=("detector", "statistics", "pictures"))
 def score_batch(
     detector: Detector,
     state: State,
     images: UInt8[Array | np.ndarray, "batch height width channel"],
     statistics: Statistics = "running",
-    fields: tuple[Field, ...] = PER_IMAGE,
-) -> dict[str, Array]:
-    """Scores one batch of uint8 images; what is not among `fields` is not computed.
+    pictures: tuple[Picture, ...] = (),
+) -> Scores:
+    """Scores one batch of uint8 images; pictures that are not wanted are not computed.
 
     Args:
         detector: The method.
         state: Its state.
         images: The batch.
         statistics: "running" for strict scores, "batch" for the reference protocol.
-        fields: The fields of `Scores` wanted.
+        pictures: Which of "map" and "reconstructed" are wanted.
 
     Returns:
-        The wanted fields by name.
+        The scores; pictures that are not wanted are None.
     """
 
-    def score(images: Array | np.ndarray) -> dict[str, Array]:
+    def score(images: Array | np.ndarray) -> Scores:
         scores = detector.score(state, normalise(images), statistics=statistics)
-        return {field: getattr(scores, field) for field in fields}
+        return scores._replace(**{name: None for name in ("map", "reconstructed") if name not in pictures})
 
     batch, height, width, _ = images.shape
-    most = max(PART_IMAGES, PART_PIXELS // (height * width))
+    most = max(_PART_IMAGES, _PART_PIXELS // (height * width))
     part = next((size for size in range(min(most, batch), most // 2, -1) if batch % size == 0), batch)
     if part == batch or statistics == "batch" or not native.for_cpu():
         return score(images)
     scores = lax.map(score, images.reshape(-1, part, *images.shape[1:]))
-    return {field: values.reshape(batch, *values.shape[2:]) for field, values in scores.items()}
+    return jax.tree.map(lambda values: values.reshape(batch, *values.shape[2:]), scores)
 
 
 def score_images(
@@ -70,10 +69,10 @@ def score_images(
     images: UInt8[np.ndarray, "count height width channel"] | Photographs,
     *,
     batch_size: int = 128,
-    fields: tuple[Field, ...] = PER_IMAGE,
+    pictures: tuple[Picture, ...] = (),
     patches: Patches | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, np.ndarray]:
+) -> Scores:
     """Strict scores, in the order of the images; neither order, batch size nor padding changes an image's score.
 
     Args:
@@ -81,32 +80,32 @@ def score_images(
         state: Its state.
         images: Any number of images; the last batch is padded, so one program serves all.
         batch_size: Images scored at once.
-        fields: The fields of `Scores` wanted, each as one array over all images; of patches, `PER_IMAGE` alone.
+        pictures: Which of "map" and "reconstructed" are wanted; of patches, none.
         patches: How the images, then photographs of any size, are cut; see `score_photographs`.
         progress: Called as `(images done, images in all)`.
 
     Returns:
-        The wanted fields by name, float32, their first axis the images'.
+        The scores as NumPy arrays, float32, their first axis the images'; pictures that are not wanted are None.
 
     Raises:
-        UserError: If there are no images, or a score is not finite.
+        UserError: If there are no images, they are not what the state was made for, or a score is not finite.
     """
+    check_images_for(detector, state, images, patches)
     if not len(images):
         raise UserError("there are no images to score")
-    parts: list[dict[str, np.ndarray]] = []
+    parts: list[Scores] = []
     if patches is not None:
-        scored = score_photographs(detector, state, images, patches, fields=fields)
-        for done, scores in enumerate(scored, start=1):
-            parts.append({name: np.asarray(value)[None] for name, value in scores.items()})
+        for done, scores in enumerate(score_photographs(detector, state, images, patches, pictures=pictures), start=1):
+            parts.append(jax.tree.map(lambda value: np.asarray(value)[None], scores))
             if progress:
                 progress(done, len(images))
-        return joined(parts)
+        return join_scores(parts)
 
-    def score(start: int) -> dict[str, np.ndarray]:
+    def score(start: int) -> Scores:
         batch = images[start : start + batch_size]
         padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
-        scores = score_batch(detector, state, np.concatenate([batch, padding]), fields=fields)
-        return {name: np.asarray(values)[: len(batch)] for name, values in scores.items()}
+        scores = score_batch(detector, state, np.concatenate([batch, padding]), pictures=pictures)
+        return jax.tree.map(lambda values: np.asarray(values)[: len(batch)], scores)
 
     # Two at once: one batch has the cores that the other leaves idle, and is copied while the other is scored.
     pool = ThreadPoolExecutor(2)
@@ -117,7 +116,7 @@ def score_images(
                 progress(min(len(parts) * batch_size, len(images)), len(images))
     finally:
         pool.shutdown(cancel_futures=True)
-    return joined(parts)
+    return join_scores(parts)
 
 
 def score_photographs(
@@ -127,8 +126,8 @@ def score_photographs(
     patches: Patches,
     *,
     batch_size: int = 32,
-    fields: tuple[Field, ...] = PER_IMAGE,
-) -> Iterator[dict[str, np.ndarray]]:
+    pictures: tuple[Picture, ...] = (),
+) -> Iterator[Scores]:
     """Strict scores of large photographs, one after the other, each in bounded memory.
 
     A photograph's score is the greatest of its patches': one missing bolt condemns a photograph however many sound
@@ -141,28 +140,28 @@ def score_photographs(
         photographs: Images of any size, none smaller than a patch.
         patches: How they are cut.
         batch_size: Patches scored at once.
-        fields: The fields of `Scores` wanted.
+        pictures: Which of "map" and "reconstructed" are wanted.
 
     Yields:
-        The wanted fields by name. "total", "reconstruction" and "latent" are float32 scalars, those of the patch with
-        the greatest total; "map" [H, W] and "reconstructed" [H, W, C] are blended from all patches.
+        The scores of a photograph. Its total, R and L are float32 scalars, those of the patch with the greatest total;
+        its map [H, W] and reconstruction [H, W, C] are blended from all patches.
 
     Raises:
         UserError: If a photograph is smaller than a patch, or a score is not finite.
     """
-    wanted: tuple[Field, ...] = fields if "total" in fields else ("total", *fields)
 
     def score_patches(batch: np.ndarray) -> dict[str, Array]:
-        return score_batch(detector, state, batch, fields=wanted)
+        scores = score_batch(detector, state, batch, pictures=pictures)._asdict()
+        return {name: values for name, values in scores.items() if values is not None}
 
     for photograph in photographs:
-        found = score_large(photograph, score_patches, patches, batch=batch_size)
+        found: dict[str, Any] = score_large(photograph, score_patches, patches, batch=batch_size)
         worst = int(found["total"].argmax())
-        photograph_scores = {name: value[worst] if value.ndim == 1 else value for name, value in found.items()}
-        for name, value in photograph_scores.items():
-            if not np.isfinite(value).all():
+        scores = Scores(**{name: value[worst] if value.ndim == 1 else value for name, value in found.items()})
+        for name, value in scores._asdict().items():
+            if value is not None and not np.isfinite(value).all():
                 raise UserError(f"a photograph has a {name} that is not finite")
-        yield {name: photograph_scores[name] for name in fields}
+        yield scores
 
 
 def reference_protocol_scores(
@@ -172,8 +171,7 @@ def reference_protocol_scores(
     *,
     batch_size: int,
     order: Int[np.ndarray, " count"] | None = None,
-    fields: tuple[Field, ...] = PER_IMAGE,
-) -> dict[str, np.ndarray]:
+) -> Scores:
     """Scores with each test batch normalised by itself, as the published numbers were made. Leaks labels.
 
     Args:
@@ -183,10 +181,9 @@ def reference_protocol_scores(
         batch_size: The batch size of training, for a leak of the published size.
         order: The order in which images are dealt to batches; None is the order they have, which is the leak in
             full. A random one leaves only the leak of batch statistics as such.
-        fields: The fields of `Scores` wanted.
 
     Returns:
-        The wanted fields by name, in the order of `images`.
+        The scores without pictures, in the order of `images`.
 
     Raises:
         UserError: If there are no images, or a score is not finite.
@@ -196,16 +193,18 @@ def reference_protocol_scores(
     order = np.arange(len(images)) if order is None else order
     parts = []
     for start in range(0, len(images), batch_size):  # the last batch may be small, as it is in the authors' code
-        scores = score_batch(detector, state, images[order[start : start + batch_size]], "batch", fields)
-        parts.append({name: np.asarray(values) for name, values in scores.items()})
+        scores = score_batch(detector, state, images[order[start : start + batch_size]], "batch")
+        parts.append(jax.tree.map(np.asarray, scores))
     inverse = np.argsort(order)
-    return {name: values[inverse] for name, values in joined(parts).items()}
+    return jax.tree.map(lambda values: values[inverse], join_scores(parts))
 
 
-def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The batches' fields end to end; raises UserError if a score is not finite."""
-    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    for name, values in scores.items():
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """The scores of several batches end to end; raises UserError if one is not finite."""
+    scores = jax.tree.map(lambda *values: np.concatenate(values), *parts)
+    for name, values in scores._asdict().items():
+        if values is None:
+            continue
         if bad := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
             raise UserError(f"{bad} of {len(values)} images have a {name} that is not finite")
     return scores

@@ -41,12 +41,12 @@ class Judgement(NamedTuple):
 Networks = Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]]
 """From an image shape [H, W, C] to a generator and a discriminator, both called as `module(images, train)`.
 
-The generator gives the reconstruction `[B, H, W, C]`, or a tuple of that and whatever else its objective wants.
+The generator gives the reconstruction `[B, H, W, C]`, or a tuple of that and whatever else its objective needs.
 """
 
 
 class Objective(NamedTuple):
-    """What the players strive for.
+    """The losses of the two players.
 
     Attributes:
         generator: `(images, the generator's output, judgement of the images, of the generated) -> (loss, its terms)`.
@@ -130,7 +130,7 @@ def adversarial_training(
     reinitialise_below: float = 0.0,
     source: Callable[[Array, Array], Array] = lambda images, key: images,
 ) -> tuple[Init, Update]:
-    """Two of a detector's functions, `init` and `update`, from two networks and what they strive for.
+    """Two of a detector's functions, `init` and `update`, from two networks and their losses.
 
     One step makes a single pass of the generator and of the discriminator over each batch; both updates are
     taken from it. That is exact, not an approximation: the generator's update leaves the discriminator alone.

@@ -1,4 +1,4 @@
-"""AnoGAN (Schlegl et al., IPMI 2017): an image is abnormal if a GAN of normal images cannot make its like.
+"""AnoGAN (Schlegl et al., IPMI 2017): an image is abnormal if a GAN of normal images cannot make one like it.
 
 DCGAN is trained on normal images. To score an image, Adam searches the latent whose image is nearest to it: the loss
 0.9 ‖x - G(z)‖₁ + 0.1 ‖f(x) - f(G(z))‖₁, f the discriminator's last map, is the score where the search ends. Parameters

@@ -1,6 +1,6 @@
-"""EGBAD (Zenati et al., 2018): a bidirectional GAN, whose encoder spares AnoGAN's search.
+"""EGBAD (Zenati et al., 2018): a bidirectional GAN; its encoder replaces AnoGAN's search.
 
-A generator makes images of latents, an encoder latents of images, and a discriminator tells the pairs (E(x), x) and
+A generator makes images from latents, an encoder latents from images, and a discriminator tells the pairs (E(x), x) and
 (z, G(z)) apart, which the two others try to make alike. Score: 0.9 ‖x - G(E(x))‖₁ + 0.1 times the L1 distance between
 the discriminator's features of (E(x), x) and (E(x), G(E(x))), or its cross-entropy on the latter, all by exponential
 moving averages of the weights. Parameters at 32 px, RGB: generator 8,755,328, encoder

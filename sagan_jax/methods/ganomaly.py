@@ -1,4 +1,4 @@
-"""GANomaly (Akçay, Atapour-Abarghouei & Breckon, ACCV 2018): an abnormal image and its reconstruction encode unlike.
+"""GANomaly (Akçay, Atapour-Abarghouei & Breckon, ACCV 2018): latents of an image and of its reconstruction.
 
 Encoder, decoder, and a second encoder of the reconstruction; L(x) is the mean squared distance of the two latents, and
 all of the score. Parameters at 32 px, RGB: generator 3,206,528 (twice 1,068,800 and 1,068,928), discriminator 663,296.

@@ -1,12 +1,11 @@
 """The layers of SAGAN's networks as Flax modules.
 
-Their arithmetic is in `convolution`, `depthwise`, `strided` and `operations`.
-
-Convolution and dense weights start as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
+Their arithmetic is in `ops`: `convolution`, `depthwise`, `strided` and `pooling`. Where each parameter starts is in
+`LAWS`: convolution and dense weights as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,43 +14,103 @@ import numpy as np
 from jax import Array
 
 from sagan_jax.config import Precision
+from sagan_jax.errors import UserError
 from sagan_jax.ops import convolution, depthwise, pooling, strided
 
 ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
 
-weight_init = nn.initializers.normal(0.02)
-_bias_init = nn.initializers.zeros_init()
+
+class Law(NamedTuple):
+    """A normal distribution; without deviation, a constant."""
+
+    mean: float
+    deviation: float
 
 
-def scale_init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-    """N(1, 0.02), where BatchNorm scales start."""
-    return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
+LAWS: dict[str, dict[str, Law]] = {
+    "params": {
+        "kernel": Law(0.0, 0.02),
+        "depthwise_kernel": Law(0.0, 0.02),
+        "pointwise_kernel": Law(0.0, 0.02),
+        "bias": Law(0.0, 0.0),
+        "depthwise_bias": Law(0.0, 0.0),
+        "pointwise_bias": Law(0.0, 0.0),
+        "scale": Law(1.0, 0.02),
+    },
+    "batch_stats": {"mean": Law(0.0, 0.0), "var": Law(1.0, 0.0)},
+}
+"""Where each parameter and each running statistic starts, by Flax's collection and its name in its layer."""
+
+
+def initial(name: str) -> nn.initializers.Initializer:
+    """Flax's initialiser of a parameter, by its law in `LAWS`."""
+    law = LAWS["params"][name]
+
+    def draw(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        if not law.deviation:
+            return jnp.full(shape, law.mean, dtype)
+        return law.mean + law.deviation * jax.random.normal(key, shape, dtype)
+
+    return draw
+
+
+def _statistic(name: str, channels: int) -> Array:
+    """Where a running statistic starts."""
+    return jnp.full((channels,), LAWS["batch_stats"][name].mean)
+
+
+weight_init = initial("kernel")
+"""That of Flax's own layers."""
 
 
 def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[str, Any]:
-    """What `module.init` gives, in law: parameters and running statistics for inputs of these shapes ([H, W, C], say).
+    """Parameters and statistics as `module.init` draws them, by law, for inputs of these shapes ([H, W, C], say).
 
     All weights are cut from one draw. A draw of its own for each takes XLA half a minute to compile.
+
+    Raises:
+        UserError: If the module has a parameter or a statistic whose law is not in `LAWS`.
     """
     inputs = [jnp.zeros((1, *shape)) for shape in shapes]
     variables: Any = dict(jax.eval_shape(lambda key: module.init(key, *inputs, train=False), key))
-    params = jax.tree_util.tree_leaves_with_path(variables["params"])
-    sizes = [leaf.size for _, leaf in params]
-    noise = iter(jnp.split(0.02 * jax.random.normal(key, (sum(sizes),)), np.cumsum(sizes)[:-1]))
+    laws = jax.tree_util.tree_map_with_path(_law_of, variables)
+    leaves, structure = jax.tree.flatten(variables["params"])
+    draw = jax.random.normal(key, (sum(leaf.size for leaf in leaves),))
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    # Scaled whole, then cut: XLA rounds a scaled piece otherwise.
+    scaled = {law.deviation: law.deviation * draw for law in LAWS["params"].values() if law.deviation}
 
-    def parameter(path: Any, leaf: Any) -> Array:
-        draw, name = next(noise).reshape(leaf.shape), path[-1].key
-        if name.endswith("bias"):
-            return jnp.zeros(leaf.shape)
-        return 1.0 + draw if name == "scale" else draw
+    def parameter(law: Law, leaf: Any, end: int) -> Array:
+        if not law.deviation:
+            return jnp.full(leaf.shape, law.mean)
+        noise = scaled[law.deviation][end - leaf.size : end].reshape(leaf.shape)
+        return law.mean + noise if law.mean else noise
 
-    def statistic(path: Any, leaf: Any) -> Array:
-        return jnp.full(leaf.shape, {"mean": 0.0, "var": 1.0}[path[-1].key], jnp.float32)
+    def statistic(law: Law, leaf: Any) -> Array:
+        return jnp.full(leaf.shape, law.mean)
 
     return {
-        "params": jax.tree_util.tree_map_with_path(parameter, variables["params"]),
-        "batch_stats": jax.tree_util.tree_map_with_path(statistic, variables.get("batch_stats", {})),
+        "params": jax.tree.map(
+            parameter, laws["params"], variables["params"], structure.unflatten(ends), is_leaf=_is_law
+        ),
+        "batch_stats": jax.tree.map(
+            statistic, laws.get("batch_stats", {}), variables.get("batch_stats", {}), is_leaf=_is_law
+        ),
     }
+
+
+def _law_of(path: tuple[jax.tree_util.DictKey, ...], _: Any) -> Law:
+    """The law of one of a module's variables."""
+    collection, *_, name = (key.key for key in path)
+    if name not in LAWS.get(collection, {}):
+        where = "/".join(key.key for key in path)
+        known = ", ".join(name for laws in LAWS.values() for name in laws)
+        raise UserError(f"{where} has no initial law; layers.LAWS has those of {known}: add it there")
+    return LAWS[collection][name]
+
+
+def _is_law(node: Any) -> bool:
+    return isinstance(node, Law)
 
 
 class BatchNorm(nn.Module):
@@ -68,10 +127,9 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         channels = x.shape[-1]
-        scale = self.param("scale", scale_init, (channels,))
-        bias = self.param("bias", _bias_init, (channels,))
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        scale = self.param("scale", initial("scale"), (channels,))
+        bias = self.param("bias", initial("bias"), (channels,))
+        mean, variance = (self.variable("batch_stats", name, _statistic, name, channels) for name in ("mean", "var"))
         if not train:
             return pooling.activate(pooling.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope)
         normalised: Any = pooling.batch_norm(x, scale, bias, self.slope)
@@ -130,10 +188,10 @@ class DepthwiseSeparableConv(nn.Module):
     def __call__(self, x: Array) -> Array:
         channels = x.shape[-1]
         parameters = (
-            self.param("depthwise_kernel", weight_init, (3, 3, self.multiplier, channels)),
-            self.param("depthwise_bias", _bias_init, (self.multiplier, channels)),
-            self.param("pointwise_kernel", weight_init, (self.multiplier, channels, self.features)),
-            self.param("pointwise_bias", _bias_init, (self.features,)),
+            self.param("depthwise_kernel", initial("depthwise_kernel"), (3, 3, self.multiplier, channels)),
+            self.param("depthwise_bias", initial("depthwise_bias"), (self.multiplier, channels)),
+            self.param("pointwise_kernel", initial("pointwise_kernel"), (self.multiplier, channels, self.features)),
+            self.param("pointwise_bias", initial("pointwise_bias"), (self.features,)),
         )
         x, *parameters = (a.astype(self.dtype) for a in (x, *parameters))
         return depthwise.depthwise_separable_conv(x, *parameters)
@@ -152,7 +210,7 @@ class StridedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        kernel = self.param("kernel", initial("kernel"), (4, 4, x.shape[-1], self.features))
         return strided.strided_conv(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
@@ -171,10 +229,10 @@ class TransposedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", weight_init, (4, 4, x.shape[-1], self.features))
+        kernel = self.param("kernel", initial("kernel"), (4, 4, x.shape[-1], self.features))
         x = strided.transposed_conv(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            x = x + self.param("bias", _bias_init, (self.features,)).astype(self.dtype)[None, None, None, :]
+            x = x + self.param("bias", initial("bias"), (self.features,)).astype(self.dtype)[None, None, None, :]
         return x
 
 

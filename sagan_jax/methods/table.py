@@ -1,35 +1,86 @@
-"""The methods by name: where a word on the command line or in a checkpoint becomes a detector."""
+"""The methods by name: the one table that the command line, the experiments and run folders choose from.
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+A method of your own is a `Method` value in any module; wherever a method is named, `MODULE:NAME` finds it. Nothing
+heavy is imported here: a method's networks are imported when its detector is built.
+"""
 
-from sagan_jax.config import SETTINGS, MethodName, Preset
-from sagan_jax.detector import Detector
-from sagan_jax.methods.anogan import anogan
-from sagan_jax.methods.egbad import egbad
-from sagan_jax.methods.ganomaly import ganomaly
-from sagan_jax.methods.sagan import sagan
-from sagan_jax.methods.skip_ganomaly import skip_ganomaly
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sagan_jax.config import (
+    AnoganConfig,
+    EgbadConfig,
+    GanomalyConfig,
+    Preset,
+    sagan_preset,
+    skip_ganomaly_preset,
+)
+from sagan_jax.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from sagan_jax.detector import Detector
 
 
 class Method(NamedTuple):
-    """A method's settings and how a detector is made of them.
+    """A method of anomaly detection: where its settings start, and how a detector is made of them.
 
     Attributes:
-        preset: From "paper" or "reference" to the method's frozen configuration.
-        build: `(config, training steps in all or None) -> Detector`.
+        name: What results, run folders and the command line call it.
+        preset: From "paper" or "reference" to the method's settings, a frozen dataclass; the same where both agree.
+        build: `(settings, training steps in all or None) -> Detector`; the same settings give the same detector.
+        batch_size: Of training, in its authors' code.
     """
 
+    name: str
     preset: Callable[[Preset], Any]
-    build: Callable[[Any, int | None], Detector]
+    build: Callable[[Any, int | None], "Detector"]
+    batch_size: int = 32
 
 
-BUILDERS: dict[MethodName, Callable[[Any, int | None], Detector]] = {
-    "sagan": sagan,
-    "skip_ganomaly": skip_ganomaly,
-    "ganomaly": ganomaly,
-    "egbad": egbad,
-    "anogan": anogan,
+def _built_by(name: str) -> Callable[[Any, int | None], "Detector"]:
+    """The function of that name in the method's own module, imported when it is called."""
+
+    def build(settings: Any, steps: int | None) -> "Detector":
+        return getattr(import_module(f"sagan_jax.methods.{name}"), name)(settings, steps)
+
+    return build
+
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for method in (
+        Method("sagan", sagan_preset, _built_by("sagan"), batch_size=32),
+        Method("skip_ganomaly", skip_ganomaly_preset, _built_by("skip_ganomaly"), batch_size=64),
+        Method("ganomaly", lambda _: GanomalyConfig(), _built_by("ganomaly"), batch_size=64),
+        Method("egbad", lambda _: EgbadConfig(), _built_by("egbad"), batch_size=100),
+        Method("anogan", lambda _: AnoganConfig(), _built_by("anogan"), batch_size=64),
+    )
 }
 
-METHODS: dict[str, Method] = {name: Method(SETTINGS[name].preset, build) for name, build in BUILDERS.items()}
+
+def find_method(name: str) -> Method:
+    """The method of that name, or the one at `MODULE:NAME`, a module that is installed or in the working folder.
+
+    Raises:
+        UserError: If there is none; the message lists what there is.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    module, colon, attribute = name.partition(":")
+    if not (colon and module and attribute):
+        raise UserError(
+            f"method is {name!r}; it must be one of {', '.join(METHODS)}, or MODULE:NAME of a Method of your own"
+        )
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # as `python -m` does, so that every command finds the same module
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"method is {name!r}, which cannot be imported: {one_line(str(error))}") from error
+    if not isinstance(found, Method):
+        raise UserError(f"method is {name!r}; that is no sagan_jax.methods.table.Method")
+    return found

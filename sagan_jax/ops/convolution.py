@@ -22,7 +22,7 @@ from sagan_jax.ops import native
 Images = Float[Array, "batch height width channel"]
 
 CACHED_BYTES = 2 * 2**20
-"""How much of what is made of images on the way is held at once on a CPU."""
+"""Bytes of intermediate results held at once on a CPU."""
 
 NARROW = 2
 """Convolutions of at most so many channels, in and out, take whole rows on a CPU."""
@@ -43,7 +43,7 @@ def by_platform(*operands: Array, cpu: Callable[..., Any], default: Callable[...
 
 
 def has_kernels(*operands: Array) -> bool:
-    """Whether a CPU's program that is traced now may call the project's own kernels on these.
+    """Whether a program traced now for a CPU may call the project's own kernels on these arrays.
 
     Not where the batch is left free: such a program is to be exported, and has to run without them.
     """

@@ -17,7 +17,7 @@ from sagan_jax.ops import native
 from sagan_jax.ops.convolution import Images, by_platform, has_kernels, images_at_once, product_over_rows
 
 BLOCK_BYTES = 2**13
-"""How much of a row of a map is looked at at once where kernel gradients are summed up on a CPU: the nearest cache
+"""Bytes of a map's row worked on at once where kernel gradients are summed up on a CPU: the nearest cache
 holds five such blocks."""
 
 TAPS = tuple((row, column) for row in range(3) for column in range(3))

@@ -104,7 +104,7 @@ def for_cpu() -> bool:
 
 
 def usable(*operands: Array) -> bool:
-    """Whether a program that is traced now can call the kernels on these."""
+    """Whether a program that is traced now can call the kernels on these arrays."""
     return for_cpu() and all(operand.dtype == "float32" for operand in operands) and registered()
 
 

@@ -118,7 +118,7 @@ max_pool.defvjp(max_pool_forward, max_pool_backward)
 def soft_pool(x: Images) -> Halved:
     """2x2 SoftPool, stride 2: x weighted by exp(x) over each window (Stergiou et al., 2021)."""
     parts = corners(x)
-    maximum = lax.stop_gradient(jnp.stack(parts).max(axis=0))  # of no account to the result; keeps exp in range
+    maximum = lax.stop_gradient(jnp.stack(parts).max(axis=0))  # does not change the result; keeps exp in range
     weights = [jnp.exp(part - maximum) for part in parts]
     weighted = [weight * part for weight, part in zip(weights, parts, strict=True)]
     return sum(weighted[1:], weighted[0]) / sum(weights[1:], weights[0])
@@ -175,7 +175,7 @@ def channel_summaries(x: Images) -> Float[Array, "batch height width 2"]:
 
 
 def channel_summaries_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    """Keeps the map and its maxima; x is held, for made anew in the backward pass it may round unlike its maximum."""
+    """Keeps the map and its maxima: x computed again in the backward pass might round differently from its maximum."""
     x = lax.optimization_barrier(x)
     summaries = channel_summaries(x)
     return summaries, (x, summaries[..., 1:])

@@ -88,7 +88,7 @@ def transposed_conv_plain(x: Array, kernel: Array) -> Array:
 
 
 def with_adjoint(form: Callable[..., Array], adjoint: Callable[..., Array]) -> Callable[..., Array]:
-    """A convolution whose gradient by the image is another one, by name: what JAX makes of it, ONNX has no word for."""
+    """A convolution whose gradient by the image is given as another one, since ONNX lacks what JAX would make."""
 
     def image_gradient(gradient: Array, kernel: Array) -> Array:
         return adjoint(gradient, kernel.swapaxes(2, 3))

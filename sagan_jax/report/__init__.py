@@ -1,1 +1,1 @@
-"""What a person looks at after a run, made from its numbers alone."""
+"""The page, pictures and text of a run, made from its numbers alone."""

@@ -36,7 +36,7 @@ def write_report(folder: Path) -> Path:
     """Writes `report.html` into a run's folder, from what else is in there.
 
     Args:
-        folder: A run's folder; the run need be neither finished nor have had a test set.
+        folder: A run's folder. The run may be unfinished or without a test set.
 
     Returns:
         The page's path.
@@ -53,7 +53,7 @@ def page(folder: Path) -> str:
     """The report of a run's folder as HTML; see `write_report`."""
     from jinja2 import TemplateError
 
-    with run_folder.taken_at_its_word(folder, TemplateError):
+    with run_folder.reading_run(folder, TemplateError):
         return rendered(folder)
 
 
@@ -137,7 +137,7 @@ def script_data(values: Mapping[str, Any]) -> Any:
 
 
 def sections(*, curves: bool, losses: bool, gallery: bool) -> list[tuple[str, str]]:
-    """The page's sections that there is something for: anchor and name."""
+    """The page's sections that have content: anchor and name."""
     there = {
         ("result", "Result"): True,
         ("threshold-section", "Threshold"): curves,
@@ -192,7 +192,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
 
 
 def rounded(values: np.ndarray) -> list[float]:
-    """Six digits are more than a plot can show."""
+    """Rounded to six digits, more than a plot can show."""
     return [float(f"{value:.6g}") for value in values]
 
 

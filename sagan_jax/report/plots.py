@@ -24,7 +24,9 @@ DPI = 150
 NORMAL, ABNORMAL = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: colour-blind readers tell them apart
 COLOURS = (NORMAL, ABNORMAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
-LOSSES = {"generator_": "Generator", "discriminator_": "Discriminator", "validation_": "Held-out normal images"}
+_TITLES = {"generator": "Generator", "discriminator": "Discriminator", "validation": "Held-out normal images"}
+_OTHER = "Training"
+_NO_LOSS = ("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc")
 
 
 class Histogram(NamedTuple):
@@ -145,8 +147,8 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: The PNG file to write.
-        history: A row per epoch, with `epoch` and any of `generator_*`, `discriminator_*`, `validation_*`; what else a
-            row holds is ignored, and a row may lack a key or have None for it.
+        history: A row per epoch, with `epoch` and the metrics of training; see `loss_panels`. A row may lack a key or
+            have None for it.
 
     Raises:
         UserError: If no row has a number for any of these.
@@ -155,7 +157,7 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
     panels = loss_panels(history)
     if not panels:
-        raise UserError(f"there is no loss to draw; rows need keys that begin with {', '.join(LOSSES)}")
+        raise UserError("there is no loss to draw; no row has a metric of training")
     epochs = [row["epoch"] for row in history]
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -175,16 +177,22 @@ def losses(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
 
 
 def loss_panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Title of each panel -> name of each line in it -> its key in the rows."""
-    panels: dict[str, dict[str, str]] = {title: {} for title in (*LOSSES.values(), "Gradient norm")}
+    """Title of each panel -> name of each line in it -> its key in the rows.
+
+    A metric's panel is told by its name: `generator_...`, `discriminator_...`, `validation_...`, `..._gradient_norm`;
+    any other one is in a panel of training.
+    """
+    panels: dict[str, dict[str, str]] = {title: {} for title in (*_TITLES.values(), _OTHER, "Gradient norm")}
     for key in dict.fromkeys(key for row in history for key, value in row.items() if value is not None):
-        prefix = next((prefix for prefix in LOSSES if key.startswith(prefix)), None)
-        if prefix is None or key.endswith("_reinitialised"):  # a count of events, not a loss
+        if key in _NO_LOSS or key.endswith("_reinitialised"):  # a count of events, not a loss
             continue
+        prefix, _, rest = key.partition("_")
         if key.endswith("_gradient_norm"):
             panels["Gradient norm"][key.removesuffix("_gradient_norm")] = key
+        elif prefix in _TITLES and rest:
+            panels[_TITLES[prefix]][rest.replace("_", " ")] = key
         else:
-            panels[LOSSES[prefix]][key.removeprefix(prefix).replace("_", " ")] = key
+            panels[_OTHER][key.replace("_", " ")] = key
     return {title: lines for title, lines in panels.items() if lines}
 
 
@@ -197,7 +205,7 @@ def extremes(scores: Scores, count: int) -> tuple[Int[np.ndarray, " highest"], I
     """The images with the highest scores (highest first) and those with the lowest (lowest first).
 
     No image is in both, so of fewer than `2 * count` images there are fewer of each. Equal scores keep their order. The
-    extremes of the extremes are the same again: a caller reconstructs only these and hands them to `gallery`.
+    extremes of the extremes are the same images, so a caller need only reconstruct these for `gallery`.
 
     Args:
         scores: Finite, higher = more abnormal.

@@ -43,7 +43,7 @@ def summary(result: dict[str, Any]) -> str:
         if "aupro" in result["strict"]:
             lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
     else:
-        lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
+        lines.append("strict protocol: nothing to test on; that needs normal and abnormal test images")
     called = [
         text.format(limit[name])
         for name, text in {"false_positive_rate": "{:.1%} on the test set", "recall": "recall {:.1%}"}.items()

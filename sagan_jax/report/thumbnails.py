@@ -22,7 +22,7 @@ OUTLINE = (0, 255, 200)  # of what is marked as abnormal: a colour the maps do n
 
 
 class Views(NamedTuple):
-    """Test images to look at, and what a model makes of them.
+    """Test images to show, with the model's reconstructions and maps.
 
     Attributes:
         images: As the model is given them, or photographs reduced.

@@ -6,21 +6,22 @@ from typing import Any
 
 from sagan_jax import run_folder
 from sagan_jax.judging.calibration import threshold
+from sagan_jax.methods.table import Method
 from sagan_jax.report import text
 from sagan_jax.runs.model import load_model, read_config
 
 
-def describe(folder: Path) -> str:
+def describe(folder: Path, method: Method | None = None) -> str:
     """What the model is, how it was made, how well it did and what its threshold is, as lines of text.
 
     Raises:
         UserError: If the folder holds no run, or of an unfinished one no checkpoint that can be read.
     """
-    with run_folder.taken_at_its_word(folder):
-        return description(folder)
+    with run_folder.reading_run(folder):
+        return _description(folder, method)
 
 
-def description(folder: Path) -> str:
+def _description(folder: Path, method: Method | None) -> str:
     """The lines, if the folder's files are what a run writes."""
     config = read_config(folder)
     epochs = len(run_folder.read_metrics(folder / "metrics.jsonl"))
@@ -46,7 +47,7 @@ def description(folder: Path) -> str:
             text.summary(result),
         ]
     else:
-        model = load_model(folder)
+        model = load_model(folder, method=method)
         limit = threshold(model.calibration, model.false_positive_rate)
         lines += [
             "",

@@ -4,10 +4,12 @@ Each run keeps a folder, checkpoints and results of its own, as if run alone.
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -15,66 +17,144 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from sagan_jax import device, run_folder
-from sagan_jax.config import Together
-from sagan_jax.data.split import Split, image_shape
+from sagan_jax import run_folder
+from sagan_jax.config import JudgingConfig, OutputConfig, Together
+from sagan_jax.data.split import Split
 from sagan_jax.detector import State
+from sagan_jax.device import Machine
 from sagan_jax.errors import UserError
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import Checkpoint
-from sagan_jax.runs.run import conclude
-from sagan_jax.runs.run_state import (
-    Course,
-    Experiment,
-    check_folder,
-    choose_judged,
-    detector_of,
-    end_epoch,
-    first_state,
-    held_out_of,
-    open_course,
-)
+from sagan_jax.runs.evaluate import evaluate
+from sagan_jax.runs.prepare import Prepared
+from sagan_jax.runs.run_state import RunState, Trained, check_folder, end_epoch, finish, first_state, open_run
+from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit_many
 from sagan_jax.training.progress import progress_bar
 
+SMALL = 2**23
+"""Up to which size networks are trained side by side on a CPU too: pixels of a batch times the root of the numbers in a
+model's state, which grows as the width. 32 images of 16 px at width 16 are just under it. At 32 px, or at a greater
+width, one model keeps all cores at work and a second one shares its caches."""
 
-def obstacle(experiments: Sequence[Experiment]) -> str | None:
+
+def obstacle(runs: Sequence[Prepared], machine: Machine) -> str | None:
     """What keeps runs from being trained as one program, in words; None if nothing does.
 
     Args:
-        experiments: Runs of one method that differ in nothing but their split and their seed.
+        runs: Runs of one method that differ in nothing but their split and their seed.
+        machine: What they compute on.
     """
-    sizes = {len(held_out_of(experiment)[0]) for experiment in experiments}
+    sizes = {len(prepared.kept) for prepared in runs}
     if len(sizes) > 1:
         return f"they have {min(sizes):,} to {max(sizes):,} training images, and one program takes as many of each"
-    config = experiments[0].config
-    if config.devices is not None or config.coordinator is not None:
+    if machine.config.devices is not None or machine.config.coordinator is not None:
         return "each batch is to be split over several devices"
     return None
 
 
-SMALL = 2**17
-"""Numbers in a batch's first maps, up to which networks are trained side by side on a CPU too: 32 images of 16 px at
-width 16. At 32 px, or at a greater width, one model keeps all cores at work and a second one shares its caches."""
-
-
-def chosen(together: Together, experiment: Experiment) -> Literal["vmap", "map"] | None:
+def choose_program(together: Together, prepared: Prepared, machine: Machine) -> Literal["vmap", "map"] | None:
     """How runs like this one are trained: as one program, or None for one after the other.
 
     Networks as small as a step's own overhead gain from standing side by side (`experiments/many.py` measures it): all
-    on an accelerator, on a CPU those of `SMALL` first maps.
+    on an accelerator, on a CPU those up to `SMALL`.
     """
     if together != "auto":
         return None if together == "no" else together
-    device.start_run(experiment.config)
-    if jax.default_backend() != "cpu" and experiment.config.device != "cpu":
+    if jax.default_backend() != "cpu" and machine.config.device != "cpu":
         return "vmap"
-    height, width, _ = image_shape(experiment.split)
-    numbers = experiment.training.batch_size * height * width * experiment.model.width
-    return "vmap" if numbers <= SMALL else None
+    height, width, _ = prepared.image_shape
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prepared.like))
+    return "vmap" if prepared.training.batch_size * height * width * math.sqrt(numbers) <= SMALL else None
 
 
-def shared_images(
+def run_many(
+    runs: Sequence[Prepared],
+    folders: Sequence[Path],
+    machine: Machine,
+    argv: Sequence[str],
+    *,
+    how: Literal["vmap", "map"] = "vmap",
+    output: OutputConfig | None = None,
+    judging: JudgingConfig | None = None,
+) -> list[dict[str, Any]]:
+    """Trains many runs as one program; each leaves the folder it would leave alone (see `run.run`).
+
+    Args:
+        runs: Runs of one method that differ in nothing but their split and their seed; images whole, in memory.
+        folders: Where each goes.
+        machine: What they compute on, from `device.start_run`.
+        argv: The command, for the record.
+        how: "vmap" runs the models side by side, "map" one after the other within each step.
+        output: What is kept of each.
+        judging: How each is judged; by default strictly.
+
+    Returns:
+        What each `result.json` has.
+
+    Raises:
+        UserError: If there is an `obstacle`, and as `run.run`.
+    """
+    output, judging = output or OutputConfig(), judging or JudgingConfig()
+    if why := obstacle(runs, machine):
+        raise UserError(f"these runs cannot be trained together: {why}")
+    with ExitStack() as stack:
+        for folder in folders:
+            stack.enter_context(run_folder.locked(folder))
+            check_folder(folder, output)
+        for prepared, folder, trained in zip(
+            runs, folders, _train_many(runs, folders, machine, how, output, judging), strict=True
+        ):
+            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, judging, argv)
+    return [json.loads((folder / "result.json").read_text()) for folder in folders]
+
+
+def _train_many(
+    runs: Sequence[Prepared],
+    folders: Sequence[Path],
+    machine: Machine,
+    how: Literal["vmap", "map"],
+    output: OutputConfig,
+    judging: JudgingConfig,
+) -> list[Trained]:
+    """The epochs still to do of all runs at once."""
+    training, detector = runs[0].training, runs[0].detector
+    images, places = _shared_images([prepared.split for prepared in runs])
+    subsets = np.stack([place[prepared.kept] for place, prepared in zip(places, runs, strict=True)])
+    with ExitStack() as stack:
+        states = [
+            stack.enter_context(open_run(prepared, folder, machine, output, judging))
+            for prepared, folder in zip(runs, folders, strict=True)
+        ]
+        lasts = _same_epoch(states)
+        starts = [first_state(prepared) for prepared in runs] if lasts is None else [last.state for last in lasts]
+        start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+        states = [state._replace(last=lasts[i] if lasts else None) for i, state in enumerate(states)]
+        done = lasts[0].epoch if lasts else 0
+        progress = stack.enter_context(progress_bar(training.epochs, training.batch_size * len(runs)))
+        started = time.monotonic()
+        seeds = [prepared.training.seed for prepared in runs]
+        for epoch, learned, metrics in fit_many(
+            detector, start, images, subsets, seeds, training, how=how, first_epoch=done, progress=progress
+        ):
+            share = (time.monotonic() - started) / len(runs)
+            states = [
+                end_epoch(
+                    state,
+                    partial(images.__getitem__, subsets[i]),
+                    len(subsets[i]),
+                    epoch,
+                    _one_of(learned, i),
+                    _one_of(metrics, i),
+                    share,
+                )
+                for i, state in enumerate(states)
+            ]
+            started = time.monotonic()
+        return [finish(state) for state in states]
+
+
+def _shared_images(
     splits: Sequence[Split],
 ) -> tuple[UInt8[np.ndarray, "n height width channel"], list[Int[np.ndarray, " m"]]]:
     """The training images of several splits of one set, each of them once.
@@ -94,78 +174,12 @@ def shared_images(
     return np.concatenate(parts), [np.array([places[name] for name in split.train_ids]) for split in splits]
 
 
-def run_together(
-    experiments: Sequence[Experiment], argv: Sequence[str], how: Literal["vmap", "map"] = "vmap"
-) -> list[dict[str, Any]]:
-    """Trains many runs as one program; each leaves the folder it would leave alone (see `run.run`).
-
-    Args:
-        experiments: Runs of one method that differ in nothing but their split and their seed; images whole, in memory.
-        argv: The command, for the record.
-        how: "vmap" runs the models side by side, "map" one after the other within each step.
-
-    Returns:
-        What each `result.json` has.
-
-    Raises:
-        UserError: If there is an `obstacle`, and as `run.run`.
-    """
-    if why := obstacle(experiments):
-        raise UserError(f"these runs cannot be trained together: {why}")
-    where = device.start_run(experiments[0].config)
-    with ExitStack() as stack:
-        for experiment in experiments:
-            stack.enter_context(run_folder.locked(experiment.out))
-            check_folder(experiment)
-        train_together(experiments, argv, how, where)
-    return [json.loads((experiment.out / "result.json").read_text()) for experiment in experiments]
-
-
-def train_together(
-    experiments: Sequence[Experiment], argv: Sequence[str], how: Literal["vmap", "map"], where: str
-) -> None:
-    """The runs, once their folders are this process's alone."""
-    training, seeds = experiments[0].training, [experiment.training.seed for experiment in experiments]
-    images, places = shared_images([experiment.split for experiment in experiments])
-    parts = [held_out_of(experiment) for experiment in experiments]
-    subsets = np.stack([place[kept] for place, (kept, _) in zip(places, parts, strict=True)])
-    detector = detector_of(experiments[0])
-    with ExitStack() as stack:
-        opened = [
-            stack.enter_context(
-                open_course(
-                    experiment, detector, experiment.split.train[held_out], partial(images.__getitem__, kept), len(kept)
-                )
-            )
-            for experiment, kept, (_, held_out) in zip(experiments, subsets, parts, strict=True)
-        ]
-        courses = [course for course, _ in opened]
-        lasts = same_epoch(opened)
-        starts = [first_state(course) for course in courses] if lasts is None else [last.state for last in lasts]
-        start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-        done = lasts[0].epoch if lasts else 0
-        progress = stack.enter_context(progress_bar(training.epochs, training.batch_size * len(courses)))
-        started = time.monotonic()
-        for epoch, states, metrics in fit_many(
-            detector, start, images, subsets, seeds, training, how=how, first_epoch=done, progress=progress
-        ):
-            share = (time.monotonic() - started) / len(courses)
-            lasts = [
-                end_epoch(course, epoch, model(states, i), model(metrics, i), share) for i, course in enumerate(courses)
-            ]
-            started = time.monotonic()
-        assert lasts is not None  # a run has at least one epoch
-        trained = [choose_judged(course, last) for course, last in zip(courses, lasts, strict=True)]
-    for experiment, one in zip(experiments, trained, strict=True):
-        conclude(experiment, detector, one, where, argv)
-
-
-def model(many: State, i: int) -> State:
+def _one_of(many: State, i: int) -> State:
     """One model's part of a tree with an axis of models in front."""
     return jax.tree.map(lambda leaf: leaf[i], many, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
-def same_epoch(opened: Sequence[tuple[Course, Checkpoint | None]]) -> list[Checkpoint] | None:
+def _same_epoch(states: Sequence[RunState]) -> list[Checkpoint] | None:
     """Checkpoints of one epoch to go on from, the last that all runs have; None if a run has none yet.
 
     A process that dies between two checkpoints leaves some runs an epoch ahead; their last epoch is trained again.
@@ -173,14 +187,15 @@ def same_epoch(opened: Sequence[tuple[Course, Checkpoint | None]]) -> list[Check
     Raises:
         UserError: If a run no longer has the checkpoint.
     """
-    if any(last is None for _, last in opened):
-        for course, _ in opened:
-            course.history.clear()
+    lasts = [state.last for state in states if state.last]
+    if len(lasts) < len(states):
+        for state in states:
+            state.history.clear()
         return None
-    epoch = min(last.epoch for _, last in opened if last)
-    for course, _ in opened:
-        course.history[:] = [row for row in course.history if row["epoch"] <= epoch]
+    epoch = min(last.epoch for last in lasts)
+    for state in states:
+        state.history[:] = [row for row in state.history if row["epoch"] <= epoch]
     return [
-        last if last and last.epoch == epoch else checkpoint.restore(course.checkpoints, course.like, epoch)
-        for course, last in opened
+        last if last.epoch == epoch else checkpoint.restore(state.checkpoints, state.prepared.like, epoch)
+        for state, last in zip(states, lasts, strict=True)
     ]

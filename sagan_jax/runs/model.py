@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import numpy as np
 
 from sagan_jax import run_folder
@@ -15,18 +14,16 @@ from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.calibration import QUANTILES, Calibration
-from sagan_jax.methods.table import METHODS
+from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.training.loop import steps_per_epoch
-from sagan_jax.transforms.density import scored_by
-from sagan_jax.transforms.maps import mapped
+from sagan_jax.runs.prepare import abstract_state, make_detector
 
 
 class Model(NamedTuple):
     """A trained detector and all that is known of it.
 
     Attributes:
-        method: Its name in `methods.METHODS`.
+        method: How the detector is made.
         settings: The method's configuration.
         image_shape: [H, W, C] of the images it takes.
         detector: Its pure functions.
@@ -38,7 +35,7 @@ class Model(NamedTuple):
         patches: How photographs are cut for it; None if it takes whole images.
     """
 
-    method: str
+    method: Method
     settings: Any
     image_shape: tuple[int, int, int]
     detector: Detector
@@ -50,43 +47,15 @@ class Model(NamedTuple):
     patches: Patches | None = None
 
 
-def make_detector(
-    method: str, settings: Any, training: TrainingConfig, train_images: int, kept_patches: int | None = None
-) -> Detector:
-    """The detector of a run: the method, scoring as it is to.
-
-    A learning rate decays over the steps that are left once images are held out.
-
-    Args:
-        method: A name in `methods.METHODS`.
-        settings: The method's configuration.
-        training: Epochs, batch size, the part held out, the scoring.
-        train_images: Normal training images, the held-out ones among them.
-        kept_patches: How many patches are cut from those that are not held out; None if they are taken whole.
-
-    Returns:
-        The detector.
-
-    Raises:
-        UserError: If the images that are not held out do not fill one batch, or are too few for the scoring.
-    """
-    kept = train_images - held_out_count(train_images, training.validation_fraction)
-    steps = steps_per_epoch(kept_patches or kept, training.batch_size)
-    detector = METHODS[method].build(settings, training.epochs * steps)
-    return scored_by(training.scoring, detector, steps * training.batch_size)
-
-
-def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
-    """The state's structure, shapes and dtypes, without making it. Raises UserError for a shape that does not suit."""
-    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
-
-
-def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> Model:
+def load_model(
+    folder: str | Path, which: Literal["last", "best"] | int = "last", method: Method | None = None
+) -> Model:
     """Reads a trained model back from a run's folder.
 
     Args:
         folder: The folder of a run that has finished an epoch or more.
         which: The last epoch, that with the lowest validation loss, or an epoch by its number.
+        method: The run's method where `METHODS` does not have it.
 
     Returns:
         The model.
@@ -94,20 +63,22 @@ def load_model(folder: Path, which: Literal["last", "best"] | int = "last") -> M
     Raises:
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
-    model = untrained_model(read_config(folder), where=folder)
+    folder = Path(folder)
+    model = untrained_model(read_config(folder), folder, method)
     identity = {name: value for name, value in model.config.items() if name not in ("format", "run")}
-    identity |= {"model": asdict(model.settings), "training": TrainingConfig(**model.config["training"]).said()}
+    identity |= {"model": asdict(model.settings), "training": TrainingConfig(**model.config["training"]).as_json()}
     with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, model.state, which)
     return model._replace(state=kept.state, calibration=kept.calibration, epoch=kept.epoch)
 
 
-def untrained_model(config: Mapping[str, Any], where: Path) -> Model:
+def untrained_model(config: Mapping[str, Any], where: Path, method: Method | None = None) -> Model:
     """The model that a run's configuration describes, before its first epoch.
 
     Args:
         config: What `config.json` has.
         where: The folder or file it comes from, for messages.
+        method: The method where `METHODS` does not have it.
 
     Returns:
         The model; its state has shapes and dtypes alone, its calibration is void.
@@ -116,18 +87,31 @@ def untrained_model(config: Mapping[str, Any], where: Path) -> Model:
         UserError: If the configuration is damaged or of a newer version.
     """
     check_format(config, where)
-    with run_folder.taken_at_its_word(where):
+    with run_folder.reading_run(where):
+        method = _method_of(config["method"], method, where)
         image_shape = tuple(config["image_shape"])
-        settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
+        settings = type(method.preset("paper"))(**config["model"])
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
-        detector = make_detector(
-            config["method"], settings, training, config["train_images"], config.get("kept_patches")
-        )
-        detector = mapped(detector, config["run"].get("map", "residual"))
+        count = config["train_images"]
+        images = config.get("kept_patches") or count - held_out_count(count, training.validation_fraction)
+        detector = make_detector(method, settings, training, images, config["run"].get("map", "residual"))
         rate = float(config["run"]["false_positive_rate"])
     state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
-    return Model(config["method"], settings, image_shape, detector, state, void, 0, rate, config, patches)
+    return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches)
+
+
+def _method_of(name: str, given: Method | None, where: Path) -> Method:
+    """The method that a configuration names: the one given, or one of the table."""
+    found = given or METHODS.get(name)
+    if found is None:
+        raise UserError(
+            f"{printable(where)} is of the method {name!r}, which is none of {', '.join(METHODS)}; say where it is "
+            "with --method=MODULE:NAME"
+        )
+    if found.name != name:
+        raise UserError(f"{printable(where)} is of the method {name!r}, not of {found.name!r}")
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -153,13 +137,13 @@ def check_format(config: Mapping[str, Any], where: Path) -> None:
         )
 
 
-def load_judged(folder: Path) -> tuple[Model, dict[str, Any]]:
+def load_judged(folder: Path, method: Method | None = None) -> tuple[Model, dict[str, Any]]:
     """The model whose epoch the run was judged by, and the run's `result.json`; empty of a run that has not ended.
 
     Raises:
         UserError: As `load_model`.
     """
-    with run_folder.taken_at_its_word(folder):
+    with run_folder.reading_run(folder):
         select = read_config(folder)["run"]["select"]
-    model = load_model(folder, select)
+    model = load_model(folder, select, method)
     return model, run_folder.read_json(folder / "result.json") or {}

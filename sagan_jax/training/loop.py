@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from sagan_jax import device
 from sagan_jax.config import TrainingConfig
+from sagan_jax.data.image_array import check_images, check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
 from sagan_jax.errors import UserError
 
@@ -56,7 +57,7 @@ PLAIN_STEP = StepConfig()
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in an epoch; the remainder sits out, another one each epoch.
+    """Whole batches in an epoch. The images left over are not used; they are others each epoch.
 
     Raises:
         UserError: If there are fewer images than one batch takes.
@@ -122,7 +123,7 @@ def take_steps(
 
 
 traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
-"""A step that is traced once, for the shapes of its metrics as for every program it stands in."""
+"""A step that is traced only once, both for its metrics' shapes and for every program that contains it."""
 
 
 def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
@@ -218,7 +219,7 @@ def train_epoch(
         means = mean_metrics(totals, done)
         if progress:
             progress(epoch, done, steps, means)
-            # The first call compiles, so its time says nothing: grow gently towards a second a call.
+            # The first call compiles, so its time tells nothing about a step: grow gently towards a second a call.
             stride = device.same_on_all_hosts(min(max(1, int(taken / (time.monotonic() - started))), 4 * taken))
     return state, means
 
@@ -262,8 +263,10 @@ def fit(
 
     Raises:
         NotFiniteError: If a metric was not finite in some step.
-        UserError: If the images do not fill one batch, or the mesh does not divide it.
+        UserError: If the images are not what the state was made for or do not fill one batch, or the mesh does not
+            divide it.
     """
+    check_training_images(detector, state, images)
     sharding, everywhere = None, jnp.zeros(()).sharding  # the default device
     if mesh is not None:
         if config.batch_size % mesh.size:
@@ -309,8 +312,9 @@ def fit_many(
 
     Raises:
         NotFiniteError: If a metric of any model was not finite in some step.
-        UserError: If the images do not fill one batch.
+        UserError: If the images are not uint8 [N, H, W, C] or do not fill one batch.
     """
+    check_images(images)
     images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)

@@ -12,7 +12,7 @@ from sagan_jax.training.loop import Progress
 
 @contextmanager
 def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
-    """A bar over all images of all epochs on stderr, for `training.fit`.
+    """A bar over all images of all epochs on stderr, for `training.loop.fit`.
 
     Args:
         epochs: Epochs in all.
@@ -33,7 +33,7 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
                 bar.unpause()
             if metrics:
                 bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
-                losses = {key: metrics[key] for key in ("generator_loss", "discriminator_loss") if key in metrics}
+                losses = {key: value for key, value in metrics.items() if key == "loss" or key.endswith("_loss")}
                 means = {key.removesuffix("_loss"): f"{np.mean(value):.3g}" for key, value in losses.items()}
                 bar.set_postfix(means, refresh=False)  # of many models, the mean
             bar.update(images - bar.n)

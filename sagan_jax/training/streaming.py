@@ -1,8 +1,8 @@
 """Training on photographs that do not fit in memory: decoded, cut and put on the device while the step runs.
 
-The step is `training.run_steps`, one batch at a time. Whole photographs come in the very order, and with the very keys,
-that they have in memory, so that streaming changes no bit of the result. Patches are dealt from a group of photographs
-at a time, each decoded once an epoch; their order depends on the seed and the epoch alone.
+The step is `training.loop.run_steps`, one batch at a time. Whole photographs come in the same order, and with the same
+keys, as from memory, so streaming changes no bit of the result. Patches are taken from a group of photographs at a
+time, each decoded once an epoch; their order depends on the seed and the epoch alone.
 """
 
 import os
@@ -108,7 +108,7 @@ def fit_stream(
     first_epoch: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, State, dict[str, Any]]]:
-    """As `training.fit`, from a stream; its metrics have `WAITING` beside the detector's.
+    """As `training.loop.fit`, from a stream; its metrics have `WAITING` beside the detector's.
 
     Raises:
         NotFiniteError: If a metric was not finite in some step.

@@ -1,12 +1,12 @@
 """A score of how far an image lies from normal ones, given how complicated it is.
 
 The reconstruction error of this literature mostly measures how complicated an image is. Here an image is compared with
-the normal training images instead, and what its complexity alone would explain is taken out:
+the normal training images instead, and what its complexity alone would explain is subtracted:
 
-1. A space is fitted in which two views of one image lie close (`view_space`).
+1. A space is fitted in which two views of one image lie close (`patch_features`).
 2. In it, the mean distance to the nearest normal images is taken, by angle.
-3. From its logarithm goes what a quadratic regression on the image's complexity expects of a normal image: on its
-   brightness, contrast and edges, and the method's own terms R and L.
+3. From its logarithm is subtracted what a quadratic regression on the image's complexity expects of a normal image:
+   on its brightness, contrast and edges, and the method's own terms R and L.
 
 All of it is fitted in closed form on normal training images, after an epoch of training, and kept in the state.
 """
@@ -66,7 +66,7 @@ class DensityState(NamedTuple):
 
 
 def scored_by(scoring: Scoring, detector: Detector, images: int) -> Detector:
-    """The detector with its own score, or with one of density fitted on as many of so many images as it takes.
+    """The detector with its own score, or with a density score, fitted on as many of the images as its settings allow.
 
     Raises:
         UserError: If there are too few images.
@@ -205,7 +205,7 @@ def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Flo
 
 @jax.jit
 def complexity(images: Array, points: Array, reconstruction: Array, latent: Array) -> Float[Array, "batch terms"]:
-    """How complicated images are: brightness, contrast, colour, fine and coarse edges, R, L, standing out.
+    """How complicated images are: brightness, contrast, colour, fine and coarse edges, R, L, length of the features.
 
     Args:
         images: `float32 [B, H, W, C]` in [-1, 1].
@@ -248,5 +248,5 @@ def fit_regression(terms: Float[Array, "n terms"], target: Float[Array, " n"]) -
 
 
 def predict(regression: Regression, terms: Float[Array, "n terms"]) -> Float[Array, " n"]:
-    """What is to be expected given the terms."""
+    """The log distance expected given the terms."""
     return quadratic((terms - regression.mean[None]) / regression.scale[None]) @ regression.weights

@@ -1,4 +1,4 @@
-"""Anomaly maps other than a method's own: from a detector to one that shows otherwise where an image is abnormal."""
+"""Anomaly maps other than a method's own: from a detector to one with another kind of map."""
 
 import math
 from functools import lru_cache

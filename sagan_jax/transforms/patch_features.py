@@ -20,7 +20,7 @@ from sagan_jax.config import DensityConfig
 from sagan_jax.detector import Images, normalise
 
 BATCH = 100
-"""Images looked at at once while fitting."""
+"""Images processed at once while fitting."""
 LARGEST = 32
 """Side in pixels that larger images are averaged down to before patches are taken."""
 THRESHOLD = 0.25

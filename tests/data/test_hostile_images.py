@@ -5,23 +5,23 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hostile_images import GOOD, encoded, make_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mean_detector import MEAN
+from mean_detector import METHOD, MeanConfig
 from photographs import picture
 
+from sagan_jax import device
 from sagan_jax.cli import main
-from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax.config import HardwareConfig, TrainingConfig
 from sagan_jax.data.image_file import read_image
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError
-from sagan_jax.methods.table import METHODS, Method
-from sagan_jax.runs.run import Experiment, run
+from sagan_jax.runs.prepare import prepare
+from sagan_jax.runs.run import run
 
 LIMIT = 3 * 2**29  # bytes of address space: 1.5 GiB, of which Python and its libraries take a part
 
@@ -109,27 +109,21 @@ def test_any_bytes_are_an_image_or_an_error(scratch, content, channels):
     assert "uint8" not in said or said.endswith(f"uint8 (16, 16, {channels})")
 
 
-@dataclass(frozen=True)
-class MeanConfig:
-    pass
-
-
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    METHODS["mean"] = Method(lambda preset: MeanConfig(), lambda config, steps: MEAN)
     out = tmp_path_factory.mktemp("runs") / "run"
     images = np.stack([picture(seed, (16, 16, 3)) for seed in range(20)])
     ids, none = np.arange(20).astype(str), np.zeros(0, bool)
     split = Split("noise", "none", images, ids, images[:0], none, ids[:0])
-    run(Experiment(split, "mean", MeanConfig(), TrainingConfig(epochs=1, batch_size=8), RunConfig(), out), ["pytest"])
-    yield out
-    del METHODS["mean"]
+    prepared = prepare(split, METHOD, MeanConfig(), TrainingConfig(epochs=1, batch_size=8))
+    run(prepared, out, device.start_run(HardwareConfig()), ["pytest"])
+    return out
 
 
 def test_a_hostile_folder_is_scored_to_its_end_and_the_good_images_have_scores(hostile, run_folder, tmp_path):
     folder, bad = hostile
     out = tmp_path / "verdicts.csv"
-    assert main(["score", str(run_folder), str(folder), f"--out={out}"]) in (1, 3)
+    assert main(["score", str(run_folder), str(folder), f"--out={out}", "--method=mean_detector:METHOD"]) in (1, 3)
     with out.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = {os.path.relpath(row["file"], folder): row for row in csv.DictReader(file)}
     assert set(rows) >= {*GOOD, *bad} - {"folder.png"}  # a folder is searched, not scored

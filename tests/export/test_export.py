@@ -16,13 +16,13 @@ from PIL import Image
 
 from sagan_jax import __version__
 from sagan_jax.cli import main
-from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax.config import JudgingConfig, TrainingConfig
 from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
 from sagan_jax.export import programs as export
 from sagan_jax.export import weights
 from sagan_jax.judging.calibration import calibrate, calibrated, threshold
-from sagan_jax.judging.scoring import PER_IMAGE, score_images
+from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.model import Model, untrained_model
@@ -30,7 +30,6 @@ from sagan_jax.runs.model import Model, untrained_model
 EXAMPLES = Path(__file__).parents[2] / "examples"
 IMAGES = load_digits(16).images[:300]  # real ones
 CALIBRATED, SCORED = IMAGES[:100], IMAGES[100:]
-FIELDS = (*PER_IMAGE, "map")
 SAGAN = pytest.mark.parametrize("model", ["sagan"], indirect=True)  # where one method will do
 
 
@@ -59,12 +58,12 @@ def make_model(method):
         "train_images": 1000,
         "method": method,
         "model": dataclasses.asdict(settings),
-        "training": TrainingConfig().said(),
-        "run": dataclasses.asdict(RunConfig()),
+        "training": TrainingConfig().as_json(),
+        "run": dataclasses.asdict(JudgingConfig()),
     }
     model = untrained_model(config, Path("config.json"))
     state = random_state(model.state)
-    normal = score_images(model.detector, state, CALIBRATED, fields=FIELDS)["total"]
+    normal = score_images(model.detector, state, CALIBRATED, pictures=("map",)).total
     return model._replace(state=state, calibration=calibrate(normal), epoch=7)
 
 
@@ -76,10 +75,10 @@ def model(request) -> Model:
 @pytest.fixture(scope="module")
 def live(model):
     """What the model says of 200 images, under the names an exported one has."""
-    scores = score_images(model.detector, model.state, SCORED, fields=FIELDS)
-    assert scores["total"].std() > 1e-3 * scores["total"].mean() > 0  # they differ, or agreement would mean little
-    share = calibrated(model.calibration, scores["total"])
-    outputs = (scores["total"], scores["reconstruction"], scores["latent"], share, scores["map"])
+    scores = score_images(model.detector, model.state, SCORED, pictures=("map",))
+    assert scores.total.std() > 1e-3 * scores.total.mean() > 0  # they differ, or agreement would mean little
+    share = calibrated(model.calibration, scores.total)
+    outputs = (scores.total, scores.reconstruction, scores.latent, share, scores.map)
     return dict(zip(export.OUTPUTS, outputs, strict=True))
 
 
@@ -89,17 +88,17 @@ def check(model, live, scores):
         if name != "calibrated":
             np.testing.assert_allclose(scores[name], live[name], rtol=1e-4, atol=1e-4, err_msg=name)
     one_image = 1 / len(CALIBRATED)  # the calibrated score is a step function of the score
-    np.testing.assert_allclose(scores["calibrated"], live["calibrated"], atol=one_image)
+    np.testing.assert_allclose(scores.calibrated, live["calibrated"], atol=one_image)
     limit = threshold(model.calibration, model.false_positive_rate)
     verdicts = live["score"] > limit
     assert 0 < verdicts.sum() < len(verdicts)
-    np.testing.assert_array_equal(np.asarray(scores["score"]) > limit, verdicts)
+    np.testing.assert_array_equal(np.asarray(scores.score) > limit, verdicts)
 
 
 @pytest.fixture(scope="module")
 def stablehlo(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "model.zip"
-    export.export(model, "stablehlo", path)
+    export.export_model(model, "stablehlo", path)
     return path
 
 
@@ -112,13 +111,13 @@ def test_stablehlo_scores_as_the_live_model(model, live, stablehlo):
     scores = program.call(SCORED)
     check(model, live, scores)
     if model.method == "sagan":  # a batch of another size
-        np.testing.assert_allclose(program.call(SCORED[:13])["score"], scores["score"][:13], rtol=1e-5)
+        np.testing.assert_allclose(program.call(SCORED[:13])["score"], scores.score[:13], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def onnx(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    export.export(model, "onnx", path)
+    export.export_model(model, "onnx", path)
     return path
 
 
@@ -135,13 +134,13 @@ def test_onnx_scores_as_the_live_model_in_batches_of_any_size(model, live, onnx)
 
 def test_safetensors_bring_the_model_back_bit_for_bit(model, live, tmp_path):
     path = tmp_path / "model.safetensors"
-    export.export(model, "safetensors", path)
+    export.export_model(model, "safetensors", path)
     loaded = weights.load_safetensors(path)
     assert loaded.detector is model.detector  # the same settings give the same functions
     assert (loaded.method, loaded.settings, loaded.epoch) == (model.method, model.settings, model.epoch)
     np.testing.assert_array_equal(loaded.calibration.quantiles, model.calibration.quantiles)
     np.testing.assert_array_equal(
-        score_images(loaded.detector, loaded.state, SCORED, fields=FIELDS)["total"], live["score"]
+        score_images(loaded.detector, loaded.state, SCORED, pictures=("map",)).total, live["score"]
     )
 
 
@@ -251,7 +250,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_lost(model, tmp_path):
         ("safetensors", Path("/proc/new"), "cannot be written"),
     ):
         with pytest.raises(UserError, match=message):
-            export.export(model, form, path)
+            export.export_model(model, form, path)
     assert there.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["there.safetensors"]
 

@@ -7,10 +7,11 @@ from sagan_jax.errors import UserError
 from sagan_jax.judging.calibration import Calibration, calibrate, calibrated, threshold
 from sagan_jax.judging.scoring import reference_protocol_scores, score_batch, score_images
 from sagan_jax.methods.sagan import sagan
+from sagan_jax.transforms.maps import mapped as mapped_detector
 
 DETECTOR = sagan(SaganConfig(width=4, latent_size=8, score_weight=0.2))
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 1), np.uint8)
-ALL = ("total", "reconstruction", "latent", "map", "reconstructed")
+PICTURES = ("map", "reconstructed")
 
 
 @pytest.fixture(scope="module")
@@ -20,37 +21,37 @@ def state():
 
 @pytest.fixture(scope="module")
 def scores(state):
-    return score_images(DETECTOR, state, IMAGES, batch_size=4, fields=ALL)
+    return score_images(DETECTOR, state, IMAGES, batch_size=4, pictures=PICTURES)
 
 
 def test_the_score_is_the_weighted_sum_of_its_two_terms(scores):
-    np.testing.assert_allclose(scores["total"], 0.2 * scores["reconstruction"] + 0.8 * scores["latent"], rtol=1e-6)
+    np.testing.assert_allclose(scores.total, 0.2 * scores.reconstruction + 0.8 * scores.latent, rtol=1e-6)
 
 
 def test_the_reconstruction_term_and_the_map_are_the_squared_residual(scores):
-    residual = (IMAGES.astype(np.float32) / 127.5 - 1 - scores["reconstructed"]) ** 2
-    np.testing.assert_allclose(scores["map"], residual.mean(axis=-1), rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(scores["reconstruction"], residual.mean(axis=(1, 2, 3)), rtol=1e-5)
+    residual = (IMAGES.astype(np.float32) / 127.5 - 1 - scores.reconstructed) ** 2
+    np.testing.assert_allclose(scores.map, residual.mean(axis=-1), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(scores.reconstruction, residual.mean(axis=(1, 2, 3)), rtol=1e-5)
 
 
 def test_strict_scores_do_not_depend_on_the_order_of_the_images(state, scores):
     order = np.random.default_rng(1).permutation(len(IMAGES))
     shuffled = score_images(DETECTOR, state, IMAGES[order], batch_size=4)
-    np.testing.assert_array_equal(shuffled["total"], scores["total"][order])
+    np.testing.assert_array_equal(shuffled.total, scores.total[order])
 
 
 def test_strict_scores_do_not_depend_on_batch_size_or_padding(state, scores):
     alone = score_images(DETECTOR, state, IMAGES[:1], batch_size=4)  # three of four are padding
-    np.testing.assert_array_equal(alone["total"], scores["total"][:1])
+    np.testing.assert_array_equal(alone.total, scores.total[:1])
     other = score_images(DETECTOR, state, IMAGES, batch_size=11)
-    np.testing.assert_allclose(other["total"], scores["total"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(other.total, scores.total, rtol=1e-5, atol=1e-7)
 
 
 def test_a_batch_of_several_parts_scores_as_small_ones_do(state, scores):
     many = np.arange(128) % len(IMAGES)  # two parts of 64 images of 16 px
-    in_parts = score_images(DETECTOR, state, IMAGES[many], batch_size=128, fields=ALL)
-    for field in ALL:
-        np.testing.assert_allclose(in_parts[field], scores[field][many], rtol=1e-5, atol=1e-6)
+    in_parts = score_images(DETECTOR, state, IMAGES[many], batch_size=128, pictures=PICTURES)
+    for parts, whole in zip(in_parts, scores, strict=True):
+        np.testing.assert_allclose(parts, whole[many], rtol=1e-5, atol=1e-6)
     program = str(jax.make_jaxpr(lambda images: score_batch(DETECTOR, state, images))(IMAGES[many]))
     assert "scan[" in program  # over the parts
 
@@ -59,25 +60,28 @@ def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state
     in_order = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4)
     order = np.random.default_rng(1).permutation(len(IMAGES))
     shuffled = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4, order=order)
-    assert np.abs(in_order["total"] - shuffled["total"]).max() > 1e-4
+    assert np.abs(in_order.total - shuffled.total).max() > 1e-4
     # Dealt by hand: the first batch is images order[:4], and their scores come back to their own places.
     by_hand = score_batch(DETECTOR, state, IMAGES[order[:4]], "batch")
-    np.testing.assert_array_equal(shuffled["total"][order[:4]], by_hand["total"])
+    np.testing.assert_array_equal(shuffled.total[order[:4]], by_hand.total)
 
 
-def test_only_the_wanted_fields_come_back_and_are_computed(state):
-    scores = score_images(DETECTOR, state, IMAGES, batch_size=4, fields=("reconstruction",))
-    assert set(scores) == {"reconstruction"}
+def test_only_the_wanted_pictures_come_back_and_are_computed(state):
+    mapped = mapped_detector(DETECTOR, "latent_gradient")
+    scores = score_images(mapped, state, IMAGES, batch_size=4, pictures=("map",))
+    assert scores.reconstructed is None
+    assert scores.map.shape == (11, 16, 16)
+    assert score_images(DETECTOR, state, IMAGES, batch_size=4).map is None
     operations = [
-        score_batch.lower(DETECTOR, state, IMAGES[:4], fields=fields).compile().cost_analysis()["flops"]
-        for fields in (("reconstruction",), ("total",))
+        score_batch.lower(mapped, state, IMAGES[:4], pictures=pictures).compile().cost_analysis()["flops"]
+        for pictures in ((), ("map",))
     ]
-    assert operations[0] < operations[1]  # no discriminator
+    assert operations[0] < operations[1]  # no gradient
 
 
 def test_scores_that_are_not_finite_are_an_error_that_counts_them(state):
     broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, state)
-    with pytest.raises(UserError, match=r"11 of 11 images have a latent that is not finite"):
+    with pytest.raises(UserError, match=r"11 of 11 images have a total that is not finite"):
         score_images(DETECTOR, broken, IMAGES, batch_size=4)
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +9,10 @@ import numpy as np
 import pytest
 
 import sagan_jax
-from experiments.digits import DIGITS
-from experiments.leave_one_out import main
-from sagan_jax.config import SETTINGS, MethodName
+from experiments.digits import main
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import reference_protocol_scores, score_images
-from sagan_jax.methods.table import METHODS
+from sagan_jax.methods.table import METHODS, find_method
 
 EVERY = pytest.mark.parametrize("method", METHODS)
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
@@ -45,8 +42,23 @@ def count(method, preset="paper", image_shape=(32, 32, 3)):
     return {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in players.items()}
 
 
-def test_the_command_line_offers_every_method():
-    assert set(METHODS) == set(SETTINGS) == set(get_args(MethodName))
+@EVERY
+def test_a_method_is_found_by_its_name_and_has_the_batch_size_of_its_authors(method):
+    sizes = {"sagan": 32, "skip_ganomaly": 64, "ganomaly": 64, "egbad": 100, "anogan": 64}
+    assert find_method(method) is METHODS[method]
+    assert find_method(method).batch_size == sizes[method]
+
+
+def test_a_method_of_ones_own_is_found_by_its_module_and_another_name_is_refused(tmp_path, monkeypatch):
+    assert find_method("mean_detector:METHOD").name == "mean"
+    monkeypatch.chdir(tmp_path)
+    for wrong, why in (
+        ("sagann", "one of sagan, skip_ganomaly"),
+        ("nowhere:METHOD", "cannot be imported"),
+        ("mean_detector:MEAN", "is no sagan_jax.methods.table.Method"),
+    ):
+        with pytest.raises(UserError, match=why):
+            find_method(wrong)
 
 
 @pytest.mark.parametrize(
@@ -109,9 +121,9 @@ def test_strict_scores_do_not_depend_on_the_company_an_image_keeps(method, key):
     together = score_images(detector, state, IMAGES, batch_size=4)
     order = np.random.default_rng(1).permutation(len(IMAGES))
     apart = score_images(detector, state, IMAGES[order], batch_size=4)
-    np.testing.assert_array_equal(apart["total"], together["total"][order])
+    np.testing.assert_array_equal(apart.total, together.total[order])
     leaking = reference_protocol_scores(detector, state, IMAGES, batch_size=4)
-    assert np.abs(leaking["total"] - together["total"]).max() > 1e-6
+    assert np.abs(leaking.total - together.total).max() > 1e-6
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "sagan"])  # its run: test_run.py
@@ -119,7 +131,7 @@ def test_a_method_goes_from_the_command_line_to_a_result_and_on_from_there(metho
     flags = [f"--method={method}", "--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--batch-size=256"]
     flags += ["--epochs=1", "--protocol=both", f"--out={tmp_path / 'run'}"]
     flags += ["--search-steps=2"] if method == "anogan" else []
-    assert main(DIGITS, flags) == 0
+    assert main(flags) == 0
     assert f"{method}, epoch 1 of 1" in (printed := capsys.readouterr().out)
-    assert main(DIGITS, [*flags, "--resume"]) == 0  # from the checkpoint: nothing is left to train
+    assert main([*flags, "--resume"]) == 0  # from the checkpoint: nothing is left to train
     assert capsys.readouterr().out == printed

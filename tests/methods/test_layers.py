@@ -1,10 +1,21 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.ndimage import correlate
 
-from sagan_jax.methods.layers import CBAM, BatchNorm, ChannelAttention, SpatialAttention, initialise
+from sagan_jax.errors import UserError
+from sagan_jax.methods.layers import (
+    CBAM,
+    LAWS,
+    BatchNorm,
+    ChannelAttention,
+    DepthwiseSeparableConv,
+    SpatialAttention,
+    initial,
+    initialise,
+)
 from sagan_jax.methods.sagan import Discriminator, Generator
 
 
@@ -81,3 +92,54 @@ def test_the_one_draw_gives_the_structure_and_the_law_of_flaxs_own_initialisatio
     assert all((leaf == 0).all() for path, leaf in leaves if path[-1].key.endswith("bias"))
     firsts = [float(np.ravel(leaf)[0]) for path, leaf in leaves if path[-1].key.endswith("kernel")]
     assert len(set(firsts)) == len(firsts)  # no two are the same piece of the draw
+
+
+class Block(nn.Module):
+    """Every parameter and statistic that the methods have, once."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(2)(BatchNorm()(DepthwiseSeparableConv(3, 2)(x), train))
+
+
+def test_the_one_draw_is_cut_in_flaxs_order_and_each_piece_has_its_parameters_law(key):
+    found = jax.jit(lambda key: initialise(Block(), key, (4, 4, 2)))(key)
+    leaves = jax.tree_util.tree_leaves_with_path(found["params"])
+    sizes = [leaf.size for _, leaf in leaves]
+    noise = jax.jit(lambda key: 0.02 * jax.random.normal(key, (sum(sizes),)))(key)
+    for (path, leaf), piece in zip(leaves, np.split(np.asarray(noise), np.cumsum(sizes)[:-1]), strict=True):
+        name = path[-1].key
+        expected = 0 * piece if name.endswith("bias") else piece + np.float32(1) if name == "scale" else piece
+        np.testing.assert_array_equal(np.ravel(leaf), expected)
+    assert {path[-1].key for path, _ in leaves} == set(LAWS["params"])
+    statistics = found["batch_stats"]["BatchNorm_0"]
+    np.testing.assert_array_equal(statistics["mean"], np.zeros(3))
+    np.testing.assert_array_equal(statistics["var"], np.ones(3))
+
+
+def test_a_layers_own_initialiser_has_the_law_of_the_table(key):
+    for name, law in LAWS["params"].items():
+        drawn = np.asarray(initial(name)(key, (10_000,)))
+        assert (drawn.mean(), drawn.std()) == pytest.approx((law.mean, law.deviation), abs=5e-4)
+
+
+class Foreign(nn.Module):
+    """Has a variable that the table does not know."""
+
+    collection: str
+    name_of_it: str
+
+    @nn.compact
+    def __call__(self, x, train):
+        if self.collection == "params":
+            return x * self.param(self.name_of_it, nn.initializers.ones_init(), ())
+        self.param("kernel", initial("kernel"), (1,))
+        return x * self.variable(self.collection, self.name_of_it, jnp.ones, ()).value
+
+
+@pytest.mark.parametrize(
+    "where", ["params/gamma", "params/rebias", "params/mean", "batch_stats/count", "batch_stats/scale", "cache/mean"]
+)
+def test_a_variable_without_a_law_is_an_error_that_names_it(where, key):
+    with pytest.raises(UserError, match=f"{where} has no initial law; layers.LAWS has those of kernel, "):
+        initialise(Foreign(*where.split("/")), key, (2, 2, 1))

@@ -20,7 +20,7 @@ def test_the_strict_auroc_ends_well_above_its_value_at_initialisation():
     state = detector.init(jax.random.key(0), (16, 16, 1))
 
     def strict_auroc(state):
-        return auroc(split.test_labels, score_images(detector, state, split.test)["total"])
+        return auroc(split.test_labels, score_images(detector, state, split.test).total)
 
     before = strict_auroc(state)
     *_, (_, state, metrics) = fit(detector, state, split.train, config)

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -17,15 +17,13 @@ import numpy as np
 import optax
 import pytest
 
-from sagan_jax.config import GanomalyConfig, RunConfig, SaganConfig, TrainingConfig
+from sagan_jax.config import GanomalyConfig, SaganConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.model import abstract_state, make_detector
 from sagan_jax.runs.run import run
-from sagan_jax.runs.run_state import Experiment, identity
 
 KILLS = 20
 
@@ -74,7 +72,7 @@ def linear(config, steps):
     return Detector(init, update, score)
 
 
-LINEAR = Method(lambda preset: LinearConfig(), linear)
+LINEAR = Method("linear", lambda preset: LinearConfig(), linear)
 MODELS = {
     "linear": LinearConfig(),
     "ganomaly": GanomalyConfig(width=2, latent_size=4),
@@ -82,19 +80,26 @@ MODELS = {
 }
 
 
-def experiment(out, method="linear", epochs=8, model=None, **config):
+def prepared(method="linear", epochs=8, model=None, **judging):
     rng = np.random.default_rng(0)
     train, test = (rng.integers(0, 256, (count, 16, 16, 1), dtype=np.uint8) for count in (43, 20))
     labels = np.arange(20) >= 10
     split = Split("noise", "more noise", train, np.arange(43).astype(str), test, labels, np.arange(20).astype(str))
     training = TrainingConfig(epochs=epochs, batch_size=8, seed=1)
-    return Experiment(split, method, model or MODELS[method], training, RunConfig(resume=True, **config), out)
+    chosen = LINEAR if method == "linear" else METHODS[method]
+    return prepare(split, chosen, model or MODELS[method], training)
 
 
-def command(*arguments, **settings):
+def command(out, *arguments, **settings):
     """A run as a command: its exit code."""
-    wanted = experiment(*arguments, **settings)
-    return guarded(lambda: run(wanted, ["pytest"]) and None)
+    judging = JudgingConfig(**{k: settings.pop(k) for k in ("select", "protocol") if k in settings})
+    output = OutputConfig(resume=True, **{k: settings.pop(k) for k in ("keep",) if k in settings})
+
+    def work():
+        machine = device.start_run(HardwareConfig())
+        run(prepared(*arguments, **settings), out, machine, ["pytest"], output=output, judging=judging)
+
+    return guarded(work)
 
 
 def process_main(cache, *arguments):
@@ -102,23 +107,14 @@ def process_main(cache, *arguments):
 
     Args:
         cache: The folder of compiled programs; None compiles afresh.
-        arguments: Those of `experiment`, from the run's folder on.
+        arguments: Those of `command`.
     """
-    METHODS["linear"] = LINEAR
     descriptor = os.open(f"{arguments[0]}.err", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 2)
     jax.config.update("jax_enable_compilation_cache", cache is not None)
     jax.config.update("jax_compilation_cache_dir", cache)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     os._exit(command(*arguments))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known():
-    """The method goes by its name while this file's tests run, and no longer."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(METHODS, "linear", LINEAR)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -142,10 +138,9 @@ def start(tmp_path_factory):
 
 def last_checkpoint(out, method="linear", **settings):
     """The last checkpoint, verified, and its fingerprint."""
-    wanted = experiment(out, method, **settings)
-    detector = make_detector(method, wanted.model, wanted.training, len(wanted.split.train))
-    with checkpoint.open_checkpoints(out / "checkpoints", identity(wanted), keep=None) as checkpoints:
-        last = checkpoint.restore(checkpoints, abstract_state(detector, wanted.split.train.shape[1:]))
+    wanted = prepared(method, **settings)
+    with checkpoint.open_checkpoints(out / "checkpoints", wanted.identity, keep=None) as checkpoints:
+        last = checkpoint.restore(checkpoints, wanted.like)
     stored = json.loads((out / f"checkpoints/{last.epoch}/integrity/metadata").read_text())
     return last, stored["fingerprint"]
 
@@ -323,8 +318,6 @@ def test_a_damaged_checkpoint_stops_a_run_which_goes_on_from_the_one_it_names(tm
     assert last_checkpoint(out)[1] == last_checkpoint(whole)[1]
 
 
-def test_a_gpu_asked_for_where_there_is_none_is_an_error_that_says_what_there_is(tmp_path, capsys):
-    wanted = experiment(tmp_path / "run")
-    wanted = wanted._replace(config=replace(wanted.config, device="gpu"))
-    assert guarded(lambda: run(wanted, ["pytest"])) == 2
+def test_a_gpu_asked_for_where_there_is_none_is_an_error_that_says_what_there_is(capsys):
+    assert guarded(lambda: device.start_run(HardwareConfig(device="gpu"))) == 2
     assert "device gpu is not to be had here; JAX sees cpu" in capsys.readouterr().err

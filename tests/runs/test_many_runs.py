@@ -5,27 +5,23 @@ import json
 
 import numpy as np
 import pytest
-from mean_detector import MEAN
+from mean_detector import METHOD, MeanConfig
 
-from experiments.digits import DIGITS
-from experiments.leave_one_out import main
-from sagan_jax.config import RunConfig, SaganConfig, TrainingConfig
+from experiments.digits import main
+from sagan_jax import device
+from sagan_jax.config import HardwareConfig, SaganConfig, TrainingConfig
 from sagan_jax.data.digits import load_digits
 from sagan_jax.data.split import leave_one_out, thinned
 from sagan_jax.errors import UserError
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.many_runs import chosen, obstacle, run_together, shared_images
-from sagan_jax.runs.run_state import Experiment
+from sagan_jax.runs.many_runs import _shared_images, choose_program, obstacle, run_many
+from sagan_jax.runs.prepare import prepare
 
 SMALL = ["--size=8", "--epochs=3", "--batch-size=100", "--protocol=both", "--train-images=900", "--test-images=60"]
+SMALL += ["--method=mean_detector:METHOD"]
 SEEDS = ["--abnormal=3", "--seed=5", "--seeds=2", *SMALL]
-NAMES = ("digits-3-paper-seed5", "digits-3-paper-seed6")
-
-
-@pytest.fixture(autouse=True)
-def _mean_detector(monkeypatch):
-    monkeypatch.setitem(METHODS, "sagan", METHODS["sagan"]._replace(build=lambda config, steps: MEAN))
+NAMES = ("digits-3-mean-paper-seed5", "digits-3-mean-paper-seed6")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +36,8 @@ def scores(folder):
 
 @pytest.mark.parametrize("how", ["vmap", "map"])
 def test_each_of_many_ends_as_alone(how, tmp_path, capsys):
-    assert main(DIGITS, [*SEEDS, f"--out={tmp_path / 'alone'}", "--together=no"]) == 0
-    assert main(DIGITS, [*SEEDS, f"--out={tmp_path / how}", f"--together={how}"]) == 0
+    assert main([*SEEDS, f"--out={tmp_path / 'alone'}", "--together=no"]) == 0
+    assert main([*SEEDS, f"--out={tmp_path / how}", f"--together={how}"]) == 0
     assert f"2 models as one program ({how})" in capsys.readouterr().err
     for name in NAMES:
         alone, together = tmp_path / "alone" / name, tmp_path / how / name
@@ -55,7 +51,7 @@ def test_each_of_many_ends_as_alone(how, tmp_path, capsys):
 
 
 def test_runs_stopped_between_two_checkpoints_go_on_from_the_epoch_all_have(tmp_path, monkeypatch):
-    assert main(DIGITS, [*SEEDS, f"--out={tmp_path / 'whole'}", "--together=map"]) == 0
+    assert main([*SEEDS, f"--out={tmp_path / 'whole'}", "--together=map"]) == 0
     saved, save = [], checkpoint.save
 
     def save_three_then_stop(*arguments):
@@ -64,9 +60,9 @@ def test_runs_stopped_between_two_checkpoints_go_on_from_the_epoch_all_have(tmp_
         saved.append(save(*arguments))
 
     monkeypatch.setattr(checkpoint, "save", save_three_then_stop)
-    assert main(DIGITS, [*SEEDS, f"--out={tmp_path / 'stopped'}", "--together=map"]) == 130
+    assert main([*SEEDS, f"--out={tmp_path / 'stopped'}", "--together=map"]) == 130
     monkeypatch.setattr(checkpoint, "save", save)
-    assert main(DIGITS, [*SEEDS, f"--out={tmp_path / 'stopped'}", "--together=map", "--resume"]) == 0
+    assert main([*SEEDS, f"--out={tmp_path / 'stopped'}", "--together=map", "--resume"]) == 0
     for name in NAMES:
         stopped, whole = tmp_path / "stopped" / name, tmp_path / "whole" / name
         assert (stopped / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
@@ -75,7 +71,7 @@ def test_runs_stopped_between_two_checkpoints_go_on_from_the_epoch_all_have(tmp_
 
 def test_shared_images_hold_each_training_image_once(digits):
     splits = [thinned(leave_one_out(digits, name), 900) for name in digits.class_names]
-    images, places = shared_images(splits)
+    images, places = _shared_images(splits)
     assert len(images) == len({name for split in splits for name in split.train_ids})
     assert len(images) < sum(len(split.train) for split in splits) / 5
     for split, place in zip(splits, places, strict=True):
@@ -83,31 +79,32 @@ def test_shared_images_hold_each_training_image_once(digits):
 
 
 def test_what_cannot_be_one_program_is_refused_before_anything_is_written(digits, tmp_path):
-    def described(name, **settings):
-        split = leave_one_out(digits, name)
-        return Experiment(split, "sagan", None, TrainingConfig(), RunConfig(**settings), tmp_path / name)
+    machine = device.start_run(HardwareConfig())
 
-    unequal = [described("1"), described("3")]
-    assert obstacle([unequal[0]] * 2) is None
+    def prepared(name):
+        return prepare(leave_one_out(digits, name), METHOD, MeanConfig(), TrainingConfig())
+
+    unequal = [prepared("1"), prepared("3")]
+    assert obstacle([unequal[0]] * 2, machine) is None
     with pytest.raises(UserError, match=r"together: they have 1,\d+ to 1,\d+ training images"):
-        run_together(unequal, ["test"])
-    assert "several devices" in (obstacle([described("1", devices=2)] * 2) or "")
+        run_many(unequal, [tmp_path / "1", tmp_path / "3"], machine, ["test"])
+    split = machine._replace(config=HardwareConfig(devices=2))
+    assert "several devices" in (obstacle([unequal[0]] * 2, split) or "")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("width", "auto"), [(16, "vmap"), (64, "vmap"), (65, None)])
-def test_on_a_cpu_only_small_models_stand_side_by_side_unless_asked_for(digits, tmp_path, width, auto):
-    """32 images of 8 px at width 64 have 131,072 numbers in their first maps, the limit."""
-    model, training = SaganConfig(width=width), TrainingConfig(batch_size=32)
-    split = leave_one_out(digits, "1")
-    described = Experiment(split, "sagan", model, training, RunConfig(), tmp_path)
-    assert split.train.shape[1:3] == (8, 8)
-    assert chosen("auto", described) == auto
-    assert chosen("no", described) is None
-    assert chosen("map", described) == "map"
+@pytest.mark.parametrize(("size", "width", "auto"), [(16, 4, "vmap"), (16, 16, "vmap"), (16, 32, None), (32, 16, None)])
+def test_on_a_cpu_only_small_models_stand_side_by_side_unless_asked_for(size, width, auto):
+    """Where the line lies: `experiments/results/many.csv` has what side by side gains at these sizes."""
+    machine = device.start_run(HardwareConfig())
+    split = thinned(leave_one_out(load_digits(size), "1"), 100, 10)
+    prepared = prepare(split, METHODS["sagan"], SaganConfig(width=width), TrainingConfig(batch_size=32))
+    assert choose_program("auto", prepared, machine) == auto
+    assert choose_program("no", prepared, machine) is None
+    assert choose_program("map", prepared, machine) == "map"
 
 
 def test_classes_of_unequal_size_are_refused_together_with_exit_code_2(tmp_path, capsys):
-    command = ["--abnormal=all", "--size=8", f"--out={tmp_path}", "--together=vmap"]
-    assert main(DIGITS, command) == 2
+    command = ["--abnormal=all", "--size=8", "--method=mean_detector:METHOD", f"--out={tmp_path}", "--together=vmap"]
+    assert main(command) == 2
     assert "cannot be trained together" in capsys.readouterr().err

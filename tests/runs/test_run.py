@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.digits import DIGITS
-from experiments.leave_one_out import main
+from experiments.digits import main
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.model import load_model
 
@@ -22,7 +21,7 @@ def flags(folder, *more):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    assert main(DIGITS, flags(folder, "--protocol=both")) == 0
+    assert main(flags(folder, "--protocol=both")) == 0
     return folder
 
 
@@ -78,10 +77,10 @@ def test_a_run_stopped_and_resumed_ends_in_the_same_bits(folder, tmp_path, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save", save_then_stop)
-    assert main(DIGITS, flags(tmp_path / "stopped", "--protocol=both")) == 130
+    assert main(flags(tmp_path / "stopped", "--protocol=both")) == 130
     assert not (tmp_path / "stopped" / "result.json").exists()
     monkeypatch.setattr(checkpoint, "save", save)
-    assert main(DIGITS, flags(tmp_path / "stopped", "--protocol=both", "--resume")) == 0
+    assert main(flags(tmp_path / "stopped", "--protocol=both", "--resume")) == 0
 
     whole, resumed = load_model(folder), load_model(tmp_path / "stopped")
     jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
@@ -91,21 +90,21 @@ def test_a_run_stopped_and_resumed_ends_in_the_same_bits(folder, tmp_path, monke
 
 def test_a_folder_in_use_is_not_written_over(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert main(DIGITS, flags(folder)) == 2
+    assert main(flags(folder)) == 2
     assert "is not empty" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_going_on_under_another_configuration_is_refused_and_loses_nothing(folder, capsys):
     config = (folder / "config.json").read_bytes()
-    assert main(DIGITS, flags(folder, "--resume", "--learning-rate=0.5")) == 2
+    assert main(flags(folder, "--resume", "--learning-rate=0.5")) == 2
     assert "another configuration: learning_rate is 0.002, not 0.5" in capsys.readouterr().err
     assert (folder / "config.json").read_bytes() == config
     assert load_model(folder).epoch == 2
 
 
 def test_the_best_epoch_can_be_judged_in_place_of_the_last(folder, capsys):
-    assert main(DIGITS, flags(folder, "--resume", "--select=best")) == 0
+    assert main(flags(folder, "--resume", "--select=best")) == 0
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     best = min(rows, key=lambda row: row["validation_reconstruction"])["epoch"]
     assert json.loads((folder / "result.json").read_text())["strict"]["epoch"] == best

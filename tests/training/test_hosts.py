@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from sagan_jax.config import RunConfig
+from sagan_jax.config import HardwareConfig
 from sagan_jax.errors import UserError
 
 PROGRAM = """
@@ -16,7 +16,7 @@ import json, sys
 import flax.linen as nn, jax, numpy as np
 from sagan_jax import device
 from sagan_jax.methods.adversarial import reconstruction_gan
-from sagan_jax.config import AdversarialConfig, RunConfig, TrainingConfig
+from sagan_jax.config import AdversarialConfig, HardwareConfig, TrainingConfig
 from sagan_jax.methods.layers import BatchNorm, Conv
 from sagan_jax.methods.sagan import Discriminator
 from sagan_jax.training.loop import fit
@@ -26,8 +26,8 @@ class Small(nn.Module):
     def __call__(self, images, train):
         return BatchNorm()(Conv(1, 3, padding=1)(images), train)
 
-config = RunConfig(device="cpu", **json.loads(sys.argv[1]))
-where = device.start_run(config)
+config = HardwareConfig(device="cpu", **json.loads(sys.argv[1]))
+where, mesh, *_ = device.start_run(config)
 loss = AdversarialConfig(width=4, latent_size=8, learning_rate=1e-5)  # low, or Adam would magnify rounding
 detector = reconstruction_gan(lambda shape: (Small(), Discriminator(4, 8)), loss, None)
 state = detector.init(jax.random.key(0), (16, 16, 1))
@@ -35,7 +35,7 @@ images = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 1), np.uint8)
 training = TrainingConfig(epochs=2, batch_size=8)
 history = []
 for _, state, metrics in fit(
-    detector, state, images, training, progress=lambda *_: None, mesh=device.mesh(config)
+    detector, state, images, training, progress=lambda *_: None, mesh=mesh
 ):
     history.append(metrics)
 device.wait_for_all_hosts()
@@ -93,11 +93,11 @@ def test_two_devices_train_as_one_does(alone):
 )
 def test_impossible_devices_and_hosts_are_refused(flags, message):
     with pytest.raises(UserError, match=message):
-        RunConfig(**flags)
+        HardwareConfig(**flags)
 
 
 def test_more_devices_than_there_are_are_refused():
     from sagan_jax import device
 
     with pytest.raises(UserError, match=r"devices is 64; there are \d+ cpu devices"):
-        device.mesh(RunConfig(device="cpu", devices=64))
+        device._mesh(HardwareConfig(device="cpu", devices=64))

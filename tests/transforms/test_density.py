@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.digits import DIGITS
-from experiments.leave_one_out import main
+from experiments.digits import main
 from sagan_jax.config import DensityConfig
+from sagan_jax.data.digits import load_digits
 from sagan_jax.detector import Detector, Scores, normalise
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import score_images
@@ -60,8 +60,8 @@ def test_fitting_gives_the_very_shapes_and_types_that_init_has(state):
 
 def test_a_score_depends_on_its_image_alone(state):
     images = pictures(21, seed=1)
-    together = score_images(DETECTOR, state, images, batch_size=21)["total"]
-    apart = score_images(DETECTOR, state, images[::-1].copy(), batch_size=4)["total"][::-1]
+    together = score_images(DETECTOR, state, images, batch_size=21).total
+    apart = score_images(DETECTOR, state, images[::-1].copy(), batch_size=4).total[::-1]
     np.testing.assert_allclose(together, apart, atol=2e-5)
     assert together.std() > 0.01
 
@@ -180,11 +180,11 @@ def test_too_few_images_are_refused(key):
 def test_a_run_scored_by_density_reads_back_with_the_scores_it_wrote(tmp_path, monkeypatch):
     monkeypatch.setattr(density, "DensityConfig", lambda: dataclasses.replace(SMALL, kept=200))
     flags = ["--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--epochs=1", "--batch-size=128"]
-    assert main(DIGITS, [*flags, "--scoring=density", f"--out={tmp_path / 'run'}"]) == 0
+    assert main([*flags, "--scoring=density", f"--out={tmp_path / 'run'}"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["training"]["scoring"] == "density"
     model = load_model(tmp_path / "run")
-    images = DIGITS.load(dataclasses.make_dataclass("Options", ["size"])(16)).images[:20]
-    scores = score_images(model.detector, model.state, images)["total"]
+    images = load_digits(16).images[:20]
+    scores = score_images(model.detector, model.state, images).total
     assert scores.std() > 0.01
     assert np.isfinite(model.calibration.quantiles).all()

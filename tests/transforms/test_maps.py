@@ -42,7 +42,7 @@ def test_the_scores_stay_and_so_does_a_method_with_its_own_map():
     state = detector.init(jax.random.key(0), (32, 32, 1))
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
     own, other, alone = (
-        score_images(chosen, state, part, batch_size=4, fields=("total", "latent", "map"))
+        score_images(chosen, state, part, batch_size=4, pictures=("map",))
         for chosen, part in (
             (detector, images),
             (mapped(detector, "latent_gradient"), images),
@@ -50,6 +50,6 @@ def test_the_scores_stay_and_so_does_a_method_with_its_own_map():
         )
     )
     for name in ("total", "latent"):
-        np.testing.assert_allclose(other[name], own[name], rtol=1e-5)
-    assert (other["map"] > 0).all()
-    np.testing.assert_allclose(alone["map"][0], other["map"][2], rtol=1e-4)  # no image depends on its neighbours
+        np.testing.assert_allclose(getattr(other, name), getattr(own, name), rtol=1e-5)
+    assert (other.map > 0).all()
+    np.testing.assert_allclose(alone.map[0], other.map[2], rtol=1e-4)  # no image depends on its neighbours

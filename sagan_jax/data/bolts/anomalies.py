@@ -3,6 +3,8 @@
 Each changes the surface in place, draws on a source of randomness of its own, and marks what it changed.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,6 +22,16 @@ from sagan_jax.data.bolts.surface import (
     ramp,
     texture,
 )
+
+
+class Severity(NamedTuple):
+    """How plain damage is, as the ranges that are drawn from. The defaults are of the field."""
+
+    lift: tuple[float, float] = (0.3, 0.65)  # of a loose head
+    slope: tuple[float, float] = (0.10, 0.28)  # likewise
+    turned: tuple[float, float] = (0.3, 0.9)  # likewise, in radians
+    crack: tuple[float, float] = (0.025, 0.06)  # half its width
+    left: tuple[float, float] = (-0.2, 0.45)  # of a broken head, from the middle to the fracture
 
 
 def add_hole(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
@@ -42,21 +54,25 @@ def add_hole(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, b
     near.abnormal |= head if washer_left else r < fasteners.washer
 
 
-def add_loose_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
+def add_loose_head(
+    rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt, severity: Severity
+) -> None:
     """A loose bolt: it has backed out, leans, and has turned away from its torque stripe."""
-    lean, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0.10, 0.28)
+    lean, slope = rng.uniform(0, 2 * np.pi), rng.uniform(*severity.slope)
     shift = rng.uniform(-0.09, 0.09, 2)
     add_head(
         surface,
         fasteners,
         bolt._replace(u=bolt.u + shift[0], v=bolt.v + shift[1]),
-        lift=rng.uniform(0.3, 0.65),
+        lift=rng.uniform(*severity.lift),
         tilt=(slope * np.cos(lean), slope * np.sin(lean)),
-        turned=rng.uniform(0.3, 0.9) * (1 if rng.random() < 0.5 else -1),
+        turned=rng.uniform(*severity.turned) * (1 if rng.random() < 0.5 else -1),
     )
 
 
-def break_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
+def break_head(
+    rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt, severity: Severity
+) -> None:
     """A broken head: a piece sheared off along a rough face, or all of it, which leaves the end of the shank."""
     near = surface.window(bolt.u, bolt.v, 1.3)
     rows, columns = near.u.shape
@@ -73,7 +89,7 @@ def break_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners,
     turn, slope = rng.uniform(0, 2 * np.pi), rng.uniform(2.5, 6.0)
     if rng.random() < 0.7:
         t = p * np.cos(turn) + q * np.sin(turn) + 0.12 * cloud + 0.03 * mottle
-        past = t - rng.uniform(-0.2, 0.45)
+        past = t - rng.uniform(*severity.left)
         lost = head & (past > 0)
         left = seat + rng.uniform(0.0, 0.35) * fasteners.head
         face = np.maximum(left, seat + fasteners.head * 0.8 - slope * past)
@@ -92,11 +108,13 @@ def break_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners,
     near.abnormal |= lost
 
 
-def crack_head(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
+def crack_head(
+    rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt, severity: Severity
+) -> None:
     """A cracked head: a jagged open line across it, with a branch, as fatigue leaves it."""
     near = surface.window(bolt.u, bolt.v, 1.3)
     _, head = head_shape(fasteners, *local(near, bolt.u, bolt.v, bolt.turn))
-    turn, width, end = rng.uniform(0, 2 * np.pi), rng.uniform(0.025, 0.06), rng.uniform(0.2, 1.25)
+    turn, width, end = rng.uniform(0, 2 * np.pi), rng.uniform(*severity.crack), rng.uniform(0.2, 1.25)
     knots = np.linspace(-1.25, 1.25, 12)
     jag = np.cumsum(rng.normal(0, 0.11, 12))
     jag += rng.uniform(-0.3, 0.3) - jag[6]

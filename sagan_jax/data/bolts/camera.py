@@ -33,6 +33,7 @@ class Camera(NamedTuple):
     shake_direction: float
     noise: float
     quality: int  # JPEG
+    gain: float | None = None  # fixed exposure; None exposes each picture to a mean of `exposure`
 
 
 def random_camera(rng: np.random.Generator) -> Camera:
@@ -172,7 +173,7 @@ def develop(
         padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
         image = np.mean([padded[:, pad + r : pad + r + sensor, pad + c : pad + c + sensor] for r, c in moves], axis=0)
     image *= 1 - np.float32(camera.vignette) * 0.5 * (x**2 + y**2)
-    image *= camera.exposure / image.mean()  # automatic exposure, never quite the same
+    image *= camera.gain or camera.exposure / image.mean()  # automatic exposure, never quite the same
     noise = rng.standard_normal(image.shape, np.float32)
     image += noise * np.sqrt(
         np.float32(camera.noise) ** 2 + np.float32(0.3 * camera.noise) * image.clip(0, None) * 0.25

@@ -6,6 +6,7 @@ import numpy as np
 
 from sagan_jax.data.bolts.surface import (
     BLACKENED,
+    DIRT,
     MARKERS,
     PAINTS,
     STEEL,
@@ -48,8 +49,8 @@ class Bolt(NamedTuple):
     base: float  # height of the cover under its washer
 
 
-def random_fasteners(rng: np.random.Generator) -> Fasteners:
-    """One make for a whole cover."""
+def random_fasteners(rng: np.random.Generator, rust: tuple[float, float]) -> Fasteners:
+    """One make for a whole cover, as rusty as `rust` allows."""
     color, metal, gloss = [(STEEL, 0.85, 0.4), (ZINC, 0.9, 0.5), (BLACKENED, 0.35, 0.4)][rng.integers(3)]
     if rng.random() < 0.25:  # painted together with the cover
         color, metal, gloss = PAINTS[rng.integers(len(PAINTS))], 0.0, 0.35
@@ -63,7 +64,7 @@ def random_fasteners(rng: np.random.Generator) -> Fasteners:
         gloss=gloss,
         marks=int(rng.choice([0, 0, 3, 6])),
         witness=MARKERS[rng.integers(len(MARKERS))] if rng.random() < 0.5 else None,
-        rust=rng.uniform(-2.2, 0.9),
+        rust=rng.uniform(*rust),
     )
 
 
@@ -134,9 +135,20 @@ def add_head(
             wide.cover(0.85 * stripe * (on_head == head), fasteners.witness, gloss=0.3)
 
 
-def rust_bolt(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt) -> None:
-    """Rust and worn edges of one bolt and its washer, some bolts more than others."""
-    shape, level = surface.u.shape, fasteners.rust + rng.uniform(-0.5, 0.5)
+def rust_bolt(
+    rng: np.random.Generator, surface: Surface, fasteners: Fasteners, bolt: Bolt, spread: float, dulled: float
+) -> None:
+    """Rust, worn edges and a film of brake dust on one bolt and its washer, on some bolts more than on others.
+
+    Args:
+        rng: Source of randomness.
+        surface: Changed in place.
+        fasteners: The make.
+        bolt: The place.
+        spread: How far rust goes beyond or short of the make's.
+        dulled: Share of the colour that the film takes at most.
+    """
+    shape, level = surface.u.shape, fasteners.rust + rng.uniform(-spread, spread)
     mottle, cloud = texture(rng, "mottle", shape), texture(rng, "cloud", shape)
     near = surface.window(bolt.u, bolt.v, fasteners.washer + 0.3)
     rows, columns = near.u.shape
@@ -147,3 +159,6 @@ def rust_bolt(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, 
     )
     near.height += 0.012 * amount * mottle + 0.02 * cloud * (r < 1)  # forged, not ground
     near.cover(amount, rust_color(mottle), gloss=0.04)
+    if dulled:
+        film = rng.uniform(0, dulled) * ramp(fasteners.washer - r, 0.1) * (1 + 0.2 * cloud).clip(0, 1.5)
+        near.cover(film, DIRT, gloss=0.05)

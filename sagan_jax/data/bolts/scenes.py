@@ -1,7 +1,10 @@
 """Photographs of axle bolts of the project's own making, sound and damaged, with exact masks.
 
-The paper's railway images (section 4.1) are private; this stands in for them in the same counts and sizes. Every
+The paper's railway images (section 4.1) are private; these scenes replace them, in the same counts and sizes. Every
 scene is a height field with materials, lit, seen through a camera with its faults, and stored as JPEG would store it.
+A set is taken at one of two sites. At a station one rig looks at one type of part: the seed decides part, paint,
+layout, camera and lamp, and photographs differ in pose, light, wear and dirt. In the field every photograph has
+another part in another paint under another lamp.
 Results on it are results on synthetic images, and must be shown as such.
 """
 
@@ -9,16 +12,26 @@ import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.atomic_file import replacing
-from sagan_jax.data.bolts.anomalies import add_foreign_object, add_hole, add_loose_head, break_head, crack_head
+from sagan_jax.data.bolts.anomalies import (
+    Severity,
+    add_foreign_object,
+    add_hole,
+    add_loose_head,
+    break_head,
+    crack_head,
+)
 from sagan_jax.data.bolts.camera import SENSOR, Camera, develop, photograph, random_camera
-from sagan_jax.data.bolts.cover import add_grime, make_cover
+from sagan_jax.data.bolts.cover import Condition, Subject, add_grime, make_cover
 from sagan_jax.data.bolts.fastener import add_head, add_washer, rust_bolt
+from sagan_jax.data.bolts.station import at_station, station_camera
 from sagan_jax.data.bolts.surface import Surface, hollow
 from sagan_jax.data.image_cache import UNREADABLE
 from sagan_jax.data.split import Split
@@ -26,13 +39,22 @@ from sagan_jax.errors import UserError
 
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
-VERSION = 2  # of the scenes: part of a cache file's name; raised whenever a picture changes
+Site = Literal["station", "field"]
+SITES: tuple[Site, ...] = get_args(Site)
+SETS: dict[Site, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
+VERSION: dict[Site, int] = {"station": 1, "field": 2}  # part of a cache file's name; raised whenever a picture changes
 
 
 def bolt_scene(
-    seed: int, index: int, *, size: int = SENSOR, abnormal: str | None = None, part: str = "train"
+    seed: int,
+    index: int,
+    *,
+    size: int = SENSOR,
+    abnormal: str | None = None,
+    part: str = "train",
+    site: Site = "station",
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
-    """Photograph number `index`, the same whenever and in whatever order it is made.
+    """Scene number `index`, the same whenever and in whatever order it is made.
 
     The anomaly changes nothing else: cover, camera, light and noise are those of the same number without it.
 
@@ -42,17 +64,20 @@ def bolt_scene(
         size: Side in pixels, at least 16. Sizes up to 128 are the same photograph, reduced.
         abnormal: What is wrong with the bolt in the middle, or beside it ("foreign"); None for a sound one.
         part: Which part of the set is numbered; parts share no photograph.
+        site: "station": the design is the seed's, and photographs differ little; "field": each has its own.
 
     Returns:
         The RGB photograph and its mask: True where the anomaly is, or where the thing that is gone should be.
 
     Raises:
-        UserError: The size, kind or part is not one of those allowed, or a number is negative.
+        UserError: The size, kind, part or site is not one of those allowed, or a number is negative.
     """
     if abnormal not in (None, *KINDS):
         raise UserError(f"abnormal={abnormal!r} is unknown; allowed are None, {', '.join(KINDS)}")
     if part not in PARTS:
         raise UserError(f"part={part!r} is unknown; allowed are {', '.join(PARTS)}")
+    if site not in SITES:
+        raise UserError(f"site={site!r} is unknown; allowed are {', '.join(SITES)}")
     if size < 16 or seed < 0 or index < 0:
         raise UserError(f"size={size}, seed={seed}, index={index}: size must be at least 16, seed and index 0 or more")
     # The last word keeps the streams apart; it is never 0, which a seed sequence would not tell from nothing.
@@ -61,16 +86,30 @@ def bolt_scene(
         for stream in (1, 2 if abnormal is None else 3 + KINDS.index(abnormal), 99)
     )
     side = 2 * max(size, SENSOR)  # rendered at twice the sensor's resolution
-    camera = random_camera(scene)
-    surface = build(scene, finding, camera, side, abnormal)
-    image, mask = photograph(surface, camera, side)
+    if site == "station":
+        subject, camera = at_station(seed, scene)
+        camera = camera._replace(gain=_station_gain(seed) * scene.normal(1, 0.06))
+    else:
+        camera = random_camera(scene)
+        subject = Subject(scene, scene, Condition(), Severity(), reach=2.2 * camera.zoom + 1.5)
+    image, mask = photograph(build(subject, finding, camera, side, abnormal), camera, side)
     return develop(sensor, image, mask, camera, size)
+
+
+@lru_cache(maxsize=16)
+def _station_gain(seed: int) -> float:
+    """The exposure that a station's rig was set to, on a sound part."""
+    subject, _ = at_station(seed, np.random.default_rng(0))
+    camera = station_camera(seed)
+    image, _ = photograph(build(subject, subject.wear, camera, 2 * SENSOR, None), camera, 2 * SENSOR)
+    return camera.exposure / float(image.mean())
 
 
 def load_bolts(
     *,
     size: int = SENSOR,
     seed: int = 0,
+    site: Site = "station",
     train: int = 4000,
     test_normal: int = 500,
     test_abnormal: int = 500,
@@ -82,6 +121,7 @@ def load_bolts(
     Args:
         size: Side of the pictures in pixels.
         seed: Of the set; image i does not depend on the counts.
+        site: "station" or "field", as for `bolt_scene`.
         train: Normal training images.
         test_normal: Normal test images.
         test_abnormal: Abnormal test images.
@@ -91,14 +131,17 @@ def load_bolts(
     Raises:
         UserError: As `bolt_scene`, or a count is negative.
     """
+    if site not in SITES:
+        raise UserError(f"site={site!r} is unknown; allowed are {', '.join(SITES)}")
     counts = dict(zip(PARTS, (train, test_normal, test_abnormal), strict=True))
     if train < 1 or min(counts.values()) < 0:
         raise UserError(f"counts of {counts} are impossible; at least one training image, and none below 0")
     cache = None
     if cache_dir is not None:
-        cache = Path(cache_dir) / f"bolts-v{VERSION}-{size}px-seed{seed}-{train}-{test_normal}-{test_abnormal}.npz"
+        name = f"bolts{'' if site == 'field' else '-station'}-v{VERSION[site]}"
+        cache = Path(cache_dir) / f"{name}-{size}px-seed{seed}-{train}-{test_normal}-{test_abnormal}.npz"
         with contextlib.suppress(*UNREADABLE), np.load(cache, allow_pickle=False) as stored:
-            return _split(stored["images"], stored["masks"], counts)
+            return _split(site, stored["images"], stored["masks"], counts)
 
     jobs = [(part, index) for part in PARTS for index in range(counts[part])]
     images, masks = np.empty((len(jobs), size, size, 3), np.uint8), np.empty((len(jobs), size, size), bool)
@@ -106,7 +149,7 @@ def load_bolts(
     def make(place: int) -> None:
         part, index = jobs[place]
         kind = KINDS[index % len(KINDS)] if part == "test_abnormal" else None
-        images[place], masks[place] = bolt_scene(seed, index, size=size, abnormal=kind, part=part)
+        images[place], masks[place] = bolt_scene(seed, index, size=size, abnormal=kind, part=part, site=site)
 
     with ThreadPoolExecutor() as pool:
         for done, _ in enumerate(pool.map(make, range(len(jobs))), start=1):
@@ -116,15 +159,15 @@ def load_bolts(
         cache.parent.mkdir(parents=True, exist_ok=True)
         with replacing(cache) as file:
             np.savez(file, allow_pickle=False, images=images, masks=masks)
-    return _split(images, masks, counts)
+    return _split(site, images, masks, counts)
 
 
-def _split(images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Split:
+def _split(site: Site, images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Split:
     train, normal, abnormal = counts.values()
     kinds = ["good"] * normal + [KINDS[index % len(KINDS)] for index in range(abnormal)]
     ids = [f"{part}/{index:05d}" for part in PARTS for index in range(counts[part])]
     return Split(
-        name="bolts (synthetic)",
+        name=SETS[site],
         abnormal="damaged",
         train=images[:train],
         train_ids=np.array(ids[:train]),
@@ -136,9 +179,7 @@ def _split(images: np.ndarray, masks: np.ndarray, counts: dict[str, int]) -> Spl
     )
 
 
-def build(
-    rng: np.random.Generator, finding: np.random.Generator, camera: Camera, side: int, abnormal: str | None
-) -> Surface:
+def build(subject: Subject, finding: np.random.Generator, camera: Camera, side: int, abnormal: str | None) -> Surface:
     """The fastened, weathered cover with its anomaly, over the picture and a margin around it."""
     margin = side // 16
     axis = ((np.arange(side + 2 * margin) + 0.5 - margin) * (2 / side) - 1).astype(np.float32)
@@ -148,9 +189,10 @@ def build(
     stretch = along * np.float32(np.hypot(1, camera.tilt) - 1)  # and all is foreshortened along the tilt
     u = (x + stretch * np.float32(np.cos(camera.direction))) * scale + np.float32(camera.center[0])
     v = (y + stretch * np.float32(np.sin(camera.direction))) * scale + np.float32(camera.center[1])
-    surface, fasteners, bolts = make_cover(rng, u, v, 2 * camera.zoom / side, 2.2 * camera.zoom + 1.5)
+    surface, fasteners, bolts = make_cover(subject, u, v, 2 * camera.zoom / side)
 
-    down = rng.normal(np.pi / 2, 0.25)
+    condition = subject.condition
+    down = subject.design.normal(np.pi / 2, 0.25)
     for place, bolt in enumerate(bolts):
         kind = abnormal if place == 0 else None
         if kind == "missing":
@@ -158,15 +200,15 @@ def build(
         else:
             add_washer(surface, fasteners, bolt)
             if kind == "loose":
-                add_loose_head(finding, surface, fasteners, bolt)
+                add_loose_head(finding, surface, fasteners, bolt, subject.severity)
             else:
                 add_head(surface, fasteners, bolt)
-        rust_bolt(rng, surface, fasteners, bolt)
+        rust_bolt(subject.wear, surface, fasteners, bolt, condition.rust_spread, condition.dulled)
         if kind == "broken":
-            break_head(finding, surface, fasteners, bolt)
+            break_head(finding, surface, fasteners, bolt, subject.severity)
         if kind == "cracked":
-            crack_head(finding, surface, fasteners, bolt)
-    add_grime(rng, surface, hollow(surface, 0.3), bolts, down)
+            crack_head(finding, surface, fasteners, bolt, subject.severity)
+    add_grime(subject, surface, hollow(surface, 0.3), bolts, down)
     if abnormal == "foreign":
         add_foreign_object(finding, surface, camera, bolts)
     return surface

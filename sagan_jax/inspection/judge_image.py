@@ -1,0 +1,100 @@
+"""The verdict on one image in memory: an array, or a file's bytes, or a file."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sagan_jax.data.image_array import CHANNELS, check_pixels
+from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.errors import UserError
+from sagan_jax.inspection.verdicts import BATCH
+from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.scoring import PER_IMAGE, score_images, score_photographs
+from sagan_jax.runs.model import Model
+
+
+class ImageVerdict(NamedTuple):
+    """What is said of an image.
+
+    Attributes:
+        verdict: "abnormal" if the score is over the threshold.
+        score: The anomaly score.
+        calibrated: The share of held-out normal images that score lower, 0 to 1.
+        threshold: What the score is compared with.
+        map: Per-pixel anomaly at the size that the image came in, `float32 [H, W]`.
+    """
+
+    verdict: Literal["normal", "abnormal"]
+    score: float
+    calibrated: float
+    threshold: float
+    map: Float[np.ndarray, "height width"]
+
+
+def judge_image(
+    model: Model,
+    image: UInt8[np.ndarray, "height width"]
+    | UInt8[np.ndarray, "height width channel"]
+    | bytes
+    | str
+    | os.PathLike[str],
+    *,
+    false_positive_rate: float | None = None,
+) -> ImageVerdict:
+    """A verdict on one image of any size, the same that `sagan score` gives on it as a file.
+
+    The image is made grey or RGB and resized as `read_image` does, or, for a model of patches, cut at its own size and
+    scored by its worst patch.
+
+    Args:
+        model: The trained model. `sagan score` takes the epoch that the run was judged by: `load_judged(run)[0]`.
+        image: An array, grey `[H, W]` or `[H, W, 1]`, or RGB `[H, W, 3]`; the content of an image file as bytes; or
+            the path of one.
+        false_positive_rate: The share of normal images that may be called abnormal; it sets the threshold. None is
+            the run's.
+
+    Returns:
+        The verdict, score, calibrated score, threshold and map.
+
+    Raises:
+        UserError: If an array is not of uint8 or has another shape, a file cannot be read, the image is smaller than
+            the model's patches, or the rate is not between 0 and 1.
+    """
+    rate = model.false_positive_rate if false_positive_rate is None else false_positive_rate
+    limit = threshold(model.calibration, rate)
+    height, width, channels = model.image_shape
+    photograph = _photograph(image, channels)
+    fields: Any = (*PER_IMAGE, "map")
+    if model.patches is None:
+        pixels = as_array(photograph, (height, width))[None]
+        scores = score_images(model.detector, model.state, pixels, batch_size=BATCH, fields=fields)
+        score, heat = scores["total"][0], resize(scores["map"][0], (photograph.height, photograph.width))
+    else:
+        (scores,) = score_photographs(model.detector, model.state, [as_array(photograph)], model.patches, fields=fields)
+        score, heat = scores["total"], scores["map"]
+    share = calibrated(model.calibration, np.array([score], np.float32))[0]
+    called = "abnormal" if float(score) > limit else "normal"
+    return ImageVerdict(called, float(score), float(share), limit, heat)
+
+
+def _photograph(image: Any, channels: int) -> Any:
+    """Pillow's image, "L" or "RGB", of an array, of a file's content or of a file."""
+    from PIL import Image
+
+    if isinstance(image, bytes):
+        return decode(Path("the image"), channels, image)
+    if isinstance(image, (str, os.PathLike)):
+        return decode(Path(image), channels)
+    check_pixels(image)
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in CHANNELS)) or 0 in image.shape:
+        hint = "; take np.moveaxis(image, 0, -1)" if image.ndim == 3 and image.shape[0] in CHANNELS else ""
+        raise UserError(
+            f"the image has the shape {image.shape}; it must be [H, W] or [H, W, C], the channels last, 1 (grey) or 3 "
+            f"(RGB){hint}"
+        )
+    values = np.asarray(image)
+    values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
+    return Image.fromarray(np.ascontiguousarray(values)).convert("L" if channels == 1 else "RGB")

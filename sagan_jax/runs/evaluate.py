@@ -1,0 +1,66 @@
+"""A trained run judged: its strict result, and if wanted the reference protocol taken apart."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sagan_jax.config import JudgingConfig
+from sagan_jax.detector import Picture, Scores
+from sagan_jax.judging import evaluation
+from sagan_jax.judging.scoring import score_images, score_photographs
+from sagan_jax.runs.prepare import Prepared
+from sagan_jax.runs.run_state import Trained
+
+PICTURES: tuple[Picture, ...] = ("map", "reconstructed")
+"""Asked for together wherever either is wanted of whole images, so that one program serves all."""
+_LIMIT_IMAGES = 256  # normal images whose maps say what normal maps reach
+
+
+class Evaluated(NamedTuple):
+    """What judging a run found.
+
+    Attributes:
+        scores: Strict scores of the test images.
+        result: The metrics, as JSON values: `strict`, where there is more to say `kinds` and `reference`.
+        map_limit: What the maps of normal images hardly reach anywhere.
+    """
+
+    scores: Scores
+    result: dict[str, Any]
+    map_limit: float
+
+
+def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Evaluated:
+    """Scores the test images and judges the scores, strictly, and if `judging.protocol` is "both" by both protocols."""
+    split, detector = prepared.split, prepared.detector
+    state, calibration = trained.judged.state, trained.judged.calibration
+    scores, pixels = evaluation.score_test(detector, state, split, prepared.held_out)
+    strict = evaluation.evaluate_strict(
+        split.test_labels, scores.total, calibration, judging.false_positive_rate, pixels
+    )
+    result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    if split.test_kinds is not None and evaluation.has_both(split.test_labels):
+        result["kinds"] = evaluation.evaluate_kinds(
+            split.test_labels, split.test_kinds, scores.total, strict["threshold"]["value"], pixels
+        )
+    if judging.protocol == "both":
+        running = scores.total
+        if trained.judged is not trained.last:  # otherwise these are the scores at hand
+            running = score_images(detector, trained.last.state, split.test).total
+        result["reference"] = evaluation.evaluate_reference(
+            detector, trained.last.state, split, running, trained.history, prepared.training
+        )
+    return Evaluated(scores, result, _map_limit(prepared, state, judging.false_positive_rate))
+
+
+def _map_limit(prepared: Prepared, state: Any, false_positive_rate: float) -> float:
+    """What the maps of normal images hardly reach anywhere: of the first ones, only that share exceed it."""
+    normal, patches = prepared.held_out, prepared.split.patches
+    if patches is not None:
+        photographs = (normal[index] for index in range(min(_LIMIT_IMAGES, len(normal))))
+        scored = score_photographs(prepared.detector, state, photographs, patches, pictures=("map",))
+        hottest = [float(scores.map.max()) for scores in scored]
+    else:
+        scores = score_images(prepared.detector, state, normal[:_LIMIT_IMAGES], pictures=PICTURES)
+        hottest = scores.map.max(axis=(1, 2))
+    return float(np.quantile(hottest, 1 - false_positive_rate))

@@ -1,0 +1,115 @@
+"""A run prepared: everything that follows from a split, a method and its settings, worked out once and handed on."""
+
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from sagan_jax.config import MapKind, TrainingConfig
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import Split, hold_out, image_shape, take
+from sagan_jax.detector import Detector, State
+from sagan_jax.methods.table import Method
+from sagan_jax.training.loop import steps_per_epoch
+from sagan_jax.transforms.density import scored_by
+from sagan_jax.transforms.maps import mapped
+
+
+class Prepared(NamedTuple):
+    """A run before its first step.
+
+    Attributes:
+        split: Normal images to train on, the test set.
+        method: How the detector is made.
+        settings: The method's settings.
+        training: How long and on what it is trained.
+        kept: Which of the split's training images are trained on.
+        held_out: The others: for the validation loss and for calibration.
+        image_shape: [H, W, C] of what the detector takes, images or patches of them.
+        detector: The method as pure functions; the same settings, but for the seed, give the same functions.
+        like: A state's structure, shapes and dtypes.
+        identity: What a checkpoint must agree on to be gone on with, as JSON values.
+    """
+
+    split: Split
+    method: Method
+    settings: Any
+    training: TrainingConfig
+    kept: Int[np.ndarray, " kept"]
+    held_out: np.ndarray | Photographs
+    image_shape: tuple[int, ...]
+    detector: Detector
+    like: State
+    identity: dict[str, Any]
+
+
+def prepare(
+    split: Split, method: Method, settings: Any, training: TrainingConfig, map_kind: MapKind = "residual"
+) -> Prepared:
+    """Works out what a run is.
+
+    Args:
+        split: Normal images to train on, the test set.
+        method: A method of `methods.table.METHODS`, or one of your own.
+        settings: The method's settings.
+        training: How long and on what it is trained.
+        map_kind: What anomaly maps show.
+
+    Returns:
+        The run, to be trained.
+
+    Raises:
+        UserError: If the images do not suit the method, or are too few.
+    """
+    kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
+    identity: dict[str, Any] = {}
+    images = len(kept)
+    if split.patches is not None:
+        assert isinstance(split.train, Photographs)
+        images = split.train.take(kept).count_patches(split.patches)
+        identity = {"patches": split.patches._asdict(), "kept_patches": images}
+    shape = image_shape(split)
+    detector = make_detector(method, settings, training, images, map_kind)
+    identity |= {
+        "dataset": split.name,
+        "abnormal": split.abnormal,
+        "image_shape": list(shape),
+        "train_images": len(split.train),
+        "method": method.name,
+        "model": asdict(settings),
+        "training": training.as_json(),
+    }
+    like = abstract_state(detector, shape)
+    return Prepared(
+        split, method, settings, training, kept, take(split.train, held_out), shape, detector, like, identity
+    )
+
+
+def make_detector(
+    method: Method, settings: Any, training: TrainingConfig, images: int, map_kind: MapKind = "residual"
+) -> Detector:
+    """The detector of a run: the method, scoring and showing maps as it is to.
+
+    Args:
+        method: How it is made.
+        settings: The method's settings.
+        training: Epochs and batch size, over whose steps a learning rate decays; the scoring.
+        images: Images or patches of an epoch, the held-out ones not among them.
+        map_kind: What anomaly maps show.
+
+    Returns:
+        The detector; the same one for the same arguments, so that JAX compiles it once a process.
+
+    Raises:
+        UserError: If the images do not fill one batch, or are too few for the scoring.
+    """
+    steps = steps_per_epoch(images, training.batch_size)
+    detector = method.build(settings, training.epochs * steps)
+    return mapped(scored_by(training.scoring, detector, steps * training.batch_size), map_kind)
+
+
+def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
+    """The state's structure, shapes and dtypes, without making it. Raises UserError for a shape that does not suit."""
+    return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
