@@ -17,12 +17,14 @@ import numpy as np
 import optax
 import pytest
 
-from sagan_jax.config import GanomalyConfig, SaganConfig, TrainingConfig
+from sagan_jax import device
+from sagan_jax.config import GanomalyConfig, HardwareConfig, JudgingConfig, OutputConfig, SaganConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
+from sagan_jax.runs.prepare import prepare
 from sagan_jax.runs.run import run
 
 
