@@ -10,26 +10,23 @@ import hypothesis
 import jaxtyping
 import pytest
 
-# Equal programs are compiled once a session: its workers and the commands that tests start share one folder, which the
-# session's first process makes and removes. A size makes JAX hold a lock while it reads or writes an entry; without
-# one, an entry half written by a worker could be read by another.
+# In the environment, before JAX is imported, so that the workers and the commands that tests start inherit all of it.
+# Equal programs are compiled once a session: all its processes share one folder, which the first makes and removes.
 _compilations = None
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compilations = tempfile.TemporaryDirectory(prefix="sagan-jax-compilations-")
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": _compilations.name,
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(8 << 30),
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(8 << 30),  # of any size, or JAX reads and writes without a lock
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_PLATFORMS": "cpu",
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",  # the workers take the cores; threads that spin while they wait would take them away
+        "OPENBLAS_NUM_THREADS": "1",
+        # Most programs run once or twice: a third less time to compile them is worth more than their speed.
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip(),
     }
-
-# In the environment, before JAX is imported, so that the commands some tests start inherit all of it.
-os.environ |= {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-    "JAX_NUMPY_RANK_PROMOTION": "raise",
-    "JAX_PLATFORMS": "cpu",
-    "MPLBACKEND": "agg",
-}
-# Nearly all of the time goes into compiling programs that then run once, so XLA is not to try hard.
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
 
 # While the tests run, each function of the package checks its arguments and its result against its annotations.
 jaxtyping.install_import_hook("sagan_jax", "beartype.beartype")
@@ -46,6 +43,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Each compiled program holds mappings of memory, of which a process may have 65,530 on Linux by default; past that it
 # is aborted. A file of tests adds far fewer than what is left above this number.
 MAPPINGS = 20_000
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays to the end, so garbage collections need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_unconfigure() -> None:

@@ -67,7 +67,10 @@ def make_model(method):
     return model._replace(state=state, calibration=calibrate(normal), epoch=7)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(method, marks=[] if method == "sagan" else pytest.mark.slow) for method in METHODS],
+)
 def model(request) -> Model:
     return make_model(request.param)
 

@@ -78,7 +78,10 @@ def test_parameters_are_as_many_as_the_docstring_says(method, expected):
 
 
 @EVERY
-@pytest.mark.parametrize(("size", "channels"), [(32, 3), (64, 1), (128, 3)])
+@pytest.mark.parametrize(
+    ("size", "channels"),
+    [(64, 1), pytest.param(32, 3, marks=pytest.mark.slow), pytest.param(128, 3, marks=pytest.mark.slow)],
+)
 def test_a_step_gives_back_the_very_types_it_takes_and_a_score_an_image(method, size, channels):
     """Or the second step would be compiled anew: weak types count."""
     state, new, metrics, scores = shapes(small(method, steps=10), (size, size, channels))
@@ -126,7 +129,14 @@ def test_strict_scores_do_not_depend_on_the_company_an_image_keeps(method, key):
     assert np.abs(leaking.total - together.total).max() > 1e-6
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "sagan"])  # its run: test_run.py
+@pytest.mark.parametrize(
+    "method",  # sagan's run: test_run.py
+    [
+        pytest.param(method, marks=[] if method == "ganomaly" else pytest.mark.slow)
+        for method in METHODS
+        if method != "sagan"
+    ],
+)
 def test_a_method_goes_from_the_command_line_to_a_result_and_on_from_there(method, tmp_path, capsys):
     flags = [f"--method={method}", "--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--batch-size=256"]
     flags += ["--epochs=1", "--protocol=both", f"--out={tmp_path / 'run'}"]

@@ -20,7 +20,9 @@ def output_shapes(module, size, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [32, 64, 128, 256])
+@pytest.mark.parametrize(
+    "size", [32, pytest.param(64, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow), 256]
+)
 @pytest.mark.parametrize("multiplier", [0, 1, 2])
 def test_the_reconstruction_has_the_shape_of_the_image(size, channels, multiplier):
     shape = output_shapes(Generator(channels, width=4, multiplier=multiplier), size, channels).shape

@@ -17,15 +17,15 @@ import numpy as np
 import optax
 import pytest
 
-from sagan_jax.config import GanomalyConfig, SaganConfig, TrainingConfig
+from sagan_jax import device
+from sagan_jax.config import GanomalyConfig, HardwareConfig, JudgingConfig, OutputConfig, SaganConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
+from sagan_jax.runs.prepare import prepare
 from sagan_jax.runs.run import run
-
-KILLS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,13 +211,14 @@ def kill_again_and_again(start, folder, method, epochs, kills):
     return Killed(killed, while_writing, wanted, fingerprints)
 
 
-def test_a_run_killed_again_and_again_ends_in_the_bits_of_one_left_alone(start, tmp_path, capsys):
-    log = kill_again_and_again(start, tmp_path, "linear", 12, KILLS)
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_killed_again_and_again_ends_in_the_bits_of_one_left_alone(start, tmp_path, capsys, kills):
+    log = kill_again_and_again(start, tmp_path, "linear", 12, kills)
     with capsys.disabled():
         print(f"\n{log.kills} kills, {log.while_writing} of them with a checkpoint half written")
         print(f"left alone  {log.whole}", *(f"killed      {fingerprint}" for fingerprint in log.fingerprints), sep="\n")
-    assert log.kills == KILLS
-    assert log.while_writing >= KILLS // 4
+    assert log.kills == kills
+    assert log.while_writing >= kills // 4
     assert set(log.fingerprints) == {log.whole}
 
 
