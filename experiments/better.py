@@ -96,7 +96,7 @@ def scorings(split: "Split", options: Options) -> "dict[str, np.ndarray]":
     train, test = split.train[:], split.test[:]
     images, key = train[kept], jax.random.key(training.seed)
     shown = images[np.random.default_rng(training.seed).permutation(len(images))[: options.network_images]]
-    steps = training.epochs * steps_per_epoch(len(shown), training.batch_size)
+    steps = training.epochs * steps_per_epoch(len(shown), training)
     detector = sagan(options.model, steps)
     state = detector.init(key, images.shape[1:])
     with progress_bar(training.epochs, training.batch_size) as progress:

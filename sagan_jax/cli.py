@@ -36,8 +36,9 @@ class Train:
     """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
     test/0.normal, test/1.abnormal), or one with nothing but normal images."""
     method: str = "sagan"
-    preset: Preset = "paper"
-    """The settings of the method's paper, or of its authors' released code."""
+    preset: Preset = "inspection"
+    """Trained to repair, which finds most; or the settings of the method's paper, or of its authors' released code. A
+    method without the first has its paper's by default."""
     folder: FolderConfig = field(default_factory=FolderConfig)
     model: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -253,7 +254,7 @@ def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
     return guarded(work)
 
 
-def with_method(kind: type, argv: Sequence[str], **defaults: Any) -> type:
+def with_method(kind: Any, argv: Sequence[str], **defaults: Any) -> type:
     """A kind of command with the flags and defaults of the method and preset that a command line names.
 
     Args:
@@ -268,13 +269,16 @@ def with_method(kind: type, argv: Sequence[str], **defaults: Any) -> type:
     import tyro
 
     method = find_method(_named_in(argv, "method", "sagan"))
-    named = _named_in(argv, "preset", "paper")
-    preset: Preset = "reference" if named == "reference" else "paper"  # the parser tells of a wrong one
+    usual = kind.preset if kind.preset in method.presets else "paper"
+    named = _named_in(argv, "preset", usual)
+    preset = next((preset for preset in get_args(Preset) if preset == named), usual)  # the parser tells of a wrong one
+    if preset not in method.presets:
+        raise UserError(f"{method.name} has no preset {preset}; it has {', '.join(method.presets)}")
 
     def changed(settings: Any) -> Any:
         return replace(settings, **{name: value for name, value in defaults.items() if hasattr(settings, name)})
 
-    model, training = changed(method.preset(preset)), changed(TrainingConfig(batch_size=method.batch_size))
+    model, training = changed(method.preset(preset)), changed(method.training(preset))
     fields = [
         ("method", Annotated[str, tyro.conf.arg(help=METHOD_HELP)], field(default="sagan")),
         ("preset", Preset, field(default=preset)),

@@ -3,14 +3,14 @@
 Nothing heavy is imported here, so that a command line made from these answers at once.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 from sagan_jax.errors import UserError
 
-Preset = Literal["paper", "reference"]
+Preset = Literal["paper", "reference", "inspection"]
 Precision = Literal["float32", "bf16"]
 Protocol = Literal["strict", "both"]
 MapKind = Literal["residual", "latent_gradient"]
@@ -31,8 +31,9 @@ class GanConfig:
     """Length of the latent."""
     learning_rate: float = 2e-4
     """Adam's step size, for both networks."""
-    decay: Literal["linear", "constant"] = "constant"
-    """Learning rate over training: constant for the first half and linear to zero over the second, or constant."""
+    decay: Literal["linear", "cosine", "constant"] = "constant"
+    """Learning rate over training: constant; or constant for the first half and linear to zero over the second; or half
+    a cosine down to zero."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
     beta2: float = 0.999
@@ -82,10 +83,42 @@ class AdversarialConfig(ReconstructionConfig):
     """Let the discriminator lower the latent loss too, as the authors' code does."""
     learning_rate: float = 2e-3
     """Adam's step size, for both networks."""
-    decay: Literal["linear", "constant"] = "linear"
-    """Learning rate over training: constant for the first half and linear to zero over the second, or constant."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Learning rate over training: constant; or constant for the first half and linear to zero over the second; or half
+    a cosine down to zero."""
     score_weight: float = 0.2
     """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestorationConfig:
+    """A generator that learns to repair synthetic damage and to say where it is; the damage, the map and the score."""
+
+    restoration: bool = False
+    """Train the generator to repair; off, it reconstructs what it is given, as the paper has it."""
+    weight_damage: float = 40.0
+    """Weight of the loss of the damage channel in the generator's objective, beside the reconstruction's."""
+    relit: float = 0.75
+    """Share of training images shown in another light, contrast, sharpness and grain, before they are damaged."""
+    whole: float = 0.1
+    """Share of training images that are not damaged."""
+    lines: float = 0.3
+    """Share of damaged regions that are curves and scratches; the others are blobs and boxes."""
+    opacity: float = 0.5
+    """The least opacity of damage, over 0 and at most 1."""
+    map_floor: float = 0.75
+    """The map is the image's lines times this much and the damage found there: the less, the more the damage counts."""
+    worst_share: float = 0.05
+    """The score is the mean of this share of the map's pixels, the worst ones."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no run can have."""
+        for name in ("weight_damage", "map_floor"):
+            require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
+        for name in ("relit", "whole", "lines"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
+        for name in ("opacity", "worst_share"):
+            require(0 < getattr(self, name) <= 1, name, getattr(self, name), "over 0 and at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +135,8 @@ class SaganConfig(AdversarialConfig):
     """Send the attended map down the encoder too, not only over the skip."""
     pool: Literal["max", "soft"] = "max"
     """Downsampling: max pooling (the paper's text) or SoftPool (the authors' code)."""
+    repair: RestorationConfig = RestorationConfig()
+    """Training to repair, off in the paper."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
@@ -203,7 +238,9 @@ class TrainingConfig:
     """How long and on what a detector is trained. Batch size and epochs are SAGAN's authors' code's."""
 
     epochs: int = 15
-    """Passes over the training images."""
+    """Passes over the training images; after each, the model is judged on held-out images and kept."""
+    steps: int | None = None
+    """Take so many steps in all, spread over the epochs, whatever the number of images: an epoch is then no whole pass."""
     batch_size: int = 32
     """Images a step; by default what the method's authors' code has."""
     flip: bool = False
@@ -219,12 +256,15 @@ class TrainingConfig:
         """Raises UserError for a value no run can have."""
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        steps = self.steps
+        require(steps is None or steps >= self.epochs, "steps", steps, "at least one an epoch")
         require(0 < self.validation_fraction < 1, "validation_fraction", self.validation_fraction, "between 0 and 1")
         require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 4294967295")
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values. A method's own scoring is left out, as it is in runs older than that choice."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("scoring", "method")}
+        """As JSON values. What is as it was before it could be chosen is left out, as it is in older runs."""
+        older = {"scoring": "method", "steps": None}
+        return {name: value for name, value in asdict(self).items() if (name, value) not in older.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,20 +376,42 @@ _RELEASED: dict[str, Any] = {
 
 
 def sagan_preset(name: Preset) -> SaganConfig:
-    """SAGAN as the paper states it, or as its authors' released code has it.
+    """SAGAN as the paper states it, as its authors' released code has it, or as it detects best on photographs.
 
     Args:
-        name: "paper" or "reference".
+        name: "paper", "reference" or "inspection": a narrow network that learns to repair (docs/restoration.md).
 
     Returns:
         The settings; change single ones with `dataclasses.replace`.
     """
+    if name == "inspection":
+        return SaganConfig(width=16, decay="cosine", repair=RestorationConfig(restoration=True))
     return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
+
+
+INSPECTION = TrainingConfig(epochs=10, steps=1200, batch_size=32, flip=True, validation_fraction=0.15)
+"""How the preset for inspection is trained, on however many photographs."""
 
 
 def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
     """Skip-GANomaly as its paper states it, or as its authors' released code has it; as `sagan_preset`."""
     return SkipGanomalyConfig(**_RELEASED) if name == "reference" else SkipGanomalyConfig()
+
+
+def settings_to_json(settings: Any) -> dict[str, Any]:
+    """A method's settings as JSON values; a group of settings that is as by default is left out, as in older runs."""
+    defaults = {field.name: field.default for field in fields(settings)}
+    return {
+        name: value
+        for name, value in asdict(settings).items()
+        if not (is_dataclass(defaults[name]) and getattr(settings, name) == defaults[name])
+    }
+
+
+def settings_from_json(kind: type, values: Mapping[str, Any]) -> Any:
+    """A method's settings of that kind from JSON values. Raises TypeError for names it does not have."""
+    groups = {field.name: type(field.default) for field in fields(kind) if is_dataclass(field.default)}
+    return kind(**{name: groups[name](**value) if name in groups else value for name, value in values.items()})
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:

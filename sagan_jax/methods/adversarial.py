@@ -45,15 +45,29 @@ The generator gives the reconstruction `[B, H, W, C]`, or a tuple of that and wh
 """
 
 
-class Objective(NamedTuple):
-    """The losses of the two players.
+class Example(NamedTuple):
+    """What a step makes of a batch.
 
     Attributes:
-        generator: `(images, the generator's output, judgement of the images, of the generated) -> (loss, its terms)`.
+        images: What the generator's image should be, and what the discriminator is to call real.
+        given: What the generator makes its image of.
+        truth: What else the objective knows of the images, if anything.
+    """
+
+    images: Array
+    given: Array
+    truth: Any = None
+
+
+class Objective(NamedTuple):
+    """The losses of both players.
+
+    Attributes:
+        generator: `(example, the generator's output, judgement of the images, of the generated) -> (loss, its terms)`.
         discriminator: `(judgement of the images, of the generated) -> (loss, its terms)`.
     """
 
-    generator: Callable[[Array, Any, Judgement, Judgement], tuple[Array, Metrics]]
+    generator: Callable[[Example, Any, Judgement, Judgement], tuple[Array, Metrics]]
     discriminator: Callable[[Judgement, Judgement], tuple[Array, Metrics]]
 
 
@@ -69,10 +83,10 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         The detector.
     """
 
-    def generator(images: Array, reconstructed: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+    def generator(example: Example, reconstructed: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
         latent = squared_error(real.latent, fake.latent).mean()
-        return weighted(config, adversarial, absolute_error(images, reconstructed).mean(), latent)
+        return weighted(config, adversarial, absolute_error(example.images, reconstructed).mean(), latent)
 
     def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         loss, terms = tell_apart(real, fake)
@@ -128,7 +142,7 @@ def adversarial_training(
     config: GanConfig,
     steps: int | None,
     reinitialise_below: float = 0.0,
-    source: Callable[[Array, Array], Array] = lambda images, key: images,
+    show: Callable[[Array, Array], Example] = lambda images, key: Example(images, images),
 ) -> tuple[Init, Update]:
     """Two of a detector's functions, `init` and `update`, from two networks and their losses.
 
@@ -141,7 +155,7 @@ def adversarial_training(
         config: Optimiser.
         steps: Training steps in all, for a decaying learning rate; None keeps it constant.
         reinitialise_below: The discriminator starts afresh when its loss falls under this; 0 is never.
-        source: What the generator makes its image of in training, from a batch of images and a key.
+        show: What a step makes of a batch of images, with a key.
 
     Returns:
         Both functions; the state is an `AdversarialState`.
@@ -149,7 +163,7 @@ def adversarial_training(
     optimiser = adam(config, steps)
 
     def init(key: Array, image_shape: tuple[int, ...]) -> AdversarialState:
-        given = jax.eval_shape(source, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), key)
+        given = jax.eval_shape(show, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), key).given
 
         @jax.jit  # one program in place of thousands of small ones
         def build(key: Array) -> AdversarialState:
@@ -165,10 +179,10 @@ def adversarial_training(
 
     def update(state: AdversarialState, batch: Array, key: Array) -> tuple[AdversarialState, Metrics]:
         generator, discriminator = networks(batch.shape[1:])
-        given = source(batch, key)
+        example = show(batch, key)
 
         def generate(params: Any) -> tuple[Any, Any]:
-            return apply_training(generator, params, state.generator.statistics, given)
+            return apply_training(generator, params, state.generator.statistics, example.given)
 
         def discriminate(params: Any, images: Array, statistics: Any) -> tuple[Judgement, Any]:
             (logits, latent), statistics = apply_training(discriminator, params, statistics, images)
@@ -179,7 +193,7 @@ def adversarial_training(
         output, generator_vjp, generator_statistics = jax.vjp(generate, state.generator.params, has_aux=True)
         reconstructed, reconstructed_vjp = jax.vjp(reconstruction_in, output)
         real, real_vjp, statistics = jax.vjp(
-            lambda params: discriminate(params, batch, state.discriminator.statistics), d_params, has_aux=True
+            lambda params: discriminate(params, example.images, state.discriminator.statistics), d_params, has_aux=True
         )
         fake, fake_vjp, statistics = jax.vjp(
             lambda params, images: discriminate(params, images, statistics), d_params, reconstructed, has_aux=True
@@ -187,7 +201,7 @@ def adversarial_training(
 
         # The backward passes: the generator's runs through the discriminator into the image, the other stops there.
         (generator_loss, generator_terms), (by_output, by_fake) = jax.value_and_grad(
-            lambda output, fake: objective.generator(batch, output, real, fake), argnums=(0, 1), has_aux=True
+            lambda output, fake: objective.generator(example, output, real, fake), argnums=(0, 1), has_aux=True
         )(output, fake)
         (by_image,) = reconstructed_vjp(fake_vjp(by_fake)[1])
         (generator_gradient,) = generator_vjp(jax.tree.map(jnp.add, by_output, by_image))
@@ -260,8 +274,13 @@ def adam(config: GanConfig, steps: int | None) -> optax.GradientTransformation:
 
 
 def learning_rate(config: GanConfig, steps: int | None) -> optax.ScalarOrSchedule:
-    """Constant, or constant for the first half of `steps` and then linear to zero ("lambda decay", paper section 3)."""
+    """Constant, or over `steps` down to zero: half a cosine, or constant for the first half and then linear.
+
+    The latter is the paper's "lambda decay" (section 3).
+    """
     if config.decay == "constant" or steps is None:
         return config.learning_rate
+    if config.decay == "cosine":
+        return optax.cosine_decay_schedule(config.learning_rate, steps)
     constant_steps = steps // 2
     return optax.linear_schedule(config.learning_rate, 0.0, steps - constant_steps, constant_steps)

@@ -19,6 +19,7 @@ from sagan_jax.config import AnoganConfig
 from sagan_jax.detector import Detector, Metrics, Scores, Statistics
 from sagan_jax.methods.adversarial import (
     AdversarialState,
+    Example,
     Judgement,
     Objective,
     adversarial_training,
@@ -51,10 +52,10 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
         check_image_shape(image_shape)
         return Decoder(image_shape, config.width, dtype), PlainDiscriminator(config.width, dtype)
 
-    def noise(images: Array, key: Array) -> Array:
-        return jax.random.normal(key, (len(images), config.latent_size))
+    def show(images: Array, key: Array) -> Example:
+        return Example(images, given=jax.random.normal(key, (len(images), config.latent_size)))
 
-    def generator(images: Array, generated: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+    def generator(example: Example, generated: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         loss = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
         return loss, {"generator_adversarial": loss}
 
@@ -84,4 +85,4 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
         return compare(latents)
 
     objective = Objective(generator, tell_apart)
-    return Detector(*adversarial_training(networks, objective, config, steps, source=noise), score)
+    return Detector(*adversarial_training(networks, objective, config, steps, show=show), score)

@@ -1,9 +1,8 @@
-"""Synthetic corruption of normal images, for a generator that learns to repair: local damage, and coarse noise all over.
+"""Synthetic damage of normal images, for a generator that learns to repair them.
 
-Local damage is one or two regions (a blob, a curved line, a scratch, a box) filled from somewhere else: another image,
-another place, a flat colour, another light, a blur, the surroundings. It teaches what is missing, dirty or doubled.
-Coarse noise changes the whole image a little, as denoising autoencoders do it (Kascenas et al., MIDL 2022); it
-teaches what normal texture is, and so shows what is small and thin. No image of a defect has a part in either.
+Damage is one or two regions (a blob, a curved line, a scratch, a box) filled from somewhere else: another image,
+another place, a flat colour, another light, a blur, the surroundings. The whole image may be shown in another light
+first, which is no damage. No image of a defect has a part in it. docs/restoration.md shows examples.
 """
 
 from collections.abc import Callable
@@ -68,29 +67,26 @@ def damage(
     return damaged, mask.astype(jnp.float32)
 
 
-def coarse_noise(
-    key: Array, images: Float[Array, "batch height width channel"], config: RestorationConfig
+def other_light(
+    key: Array, images: Float[Array, "batch height width channel"], share: float
 ) -> Float[Array, "batch height width channel"]:
-    """Adds noise to the whole of each image: a grid of normal numbers enlarged, partly grey and partly in colour.
+    """Normal images as another day's camera shows them: light, colour, contrast, sharpness, grain. They stay normal.
 
     Args:
         key: Decides everything drawn.
         images: Normal images in [-1, 1].
-        config: The least and the greatest deviation; an image's own is between, even on a logarithmic scale.
-
-    Returns:
-        The noisy images; they may leave [-1, 1].
+        share: The part of the images that is changed.
     """
     batch, height, width, channels = images.shape
-    cells = (8, 16, 32)
-    which_key, grey_key, colour_key, share_key, amount_key = jax.random.split(key, 5)
-    which = jax.random.randint(which_key, (batch,), 0, len(cells))
-    share = jax.random.uniform(share_key, (batch, 1, 1, 1))
-    grey = jax.random.normal(grey_key, (batch, max(cells), max(cells), 1))
-    colour = jax.random.normal(colour_key, (batch, max(cells), max(cells), channels))
-    noise = _enlarge(jnp.sqrt(share) * grey + jnp.sqrt(1 - share) * colour, which, which, (height, width), cells)
-    low, high = np.log(config.least_noise), np.log(config.most_noise)
-    return images + jnp.exp(jax.random.uniform(amount_key, (batch, 1, 1, 1), minval=low, maxval=high)) * noise
+    draw_key, grain_key = jax.random.split(key)
+    uniform = _uniform(draw_key, (batch, 1, 1, channels), 8)
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    soft = _blur(height, width, height / 64)(images)
+    sharp = images + uniform(-0.8, 0.8, grey=True) * (images - soft)
+    contrast = jnp.exp(uniform(-0.4, 0.4, grey=True))
+    lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
+    lit = lit + uniform(0, 0.06, grey=True) * jax.random.normal(grain_key, (batch, height, width, 1))
+    return jnp.clip(jnp.where(uniform(0, 1, grey=True) < share, lit, images), -1, 1)
 
 
 def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int, ...]) -> Float[Array, "b h w c"]:

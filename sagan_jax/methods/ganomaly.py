@@ -18,6 +18,7 @@ from sagan_jax.config import GanomalyConfig
 from sagan_jax.detector import Detector, Metrics, Scores, Statistics
 from sagan_jax.methods.adversarial import (
     AdversarialState,
+    Example,
     Judgement,
     Objective,
     adversarial_training,
@@ -72,10 +73,10 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
         check_image_shape(image_shape)
         return Generator(config.width, config.latent_size, dtype), PlainDiscriminator(config.width, dtype)
 
-    def generator(images: Array, output: Output, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+    def generator(example: Example, output: Output, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         reconstructed, latent, again = output
         adversarial = squared_error(real.latent, fake.latent).mean()  # feature matching
-        reconstruction = absolute_error(images, reconstructed).mean()
+        reconstruction = absolute_error(example.images, reconstructed).mean()
         return weighted(config, adversarial, reconstruction, squared_error(latent, again).mean())
 
     def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:

@@ -17,6 +17,7 @@ from sagan_jax.detector import Detector
 from sagan_jax.methods.adversarial import reconstruction_gan
 from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, CBAM, BatchNorm, Conv, DepthwiseSeparableConv
+from sagan_jax.methods.restoration import Restorer, restoration_gan
 from sagan_jax.ops import pooling
 
 
@@ -104,10 +105,12 @@ def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
     """
     dtype = ARITHMETIC[config.precision]
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[Generator, Discriminator]:
+    repairs = config.repair.restoration
+
+    def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, Discriminator]:
         check_image_shape(image_shape)
         generator = Generator(
-            channels=image_shape[-1],
+            channels=image_shape[-1] + repairs,  # one more says where the damage is
             width=config.width,
             multiplier=config.depth_multiplier if config.depthwise else 0,
             attention=config.attention,
@@ -115,6 +118,7 @@ def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
             pool=config.pool,
             dtype=dtype,
         )
-        return generator, Discriminator(config.width, config.latent_size, dtype)
+        judge = Discriminator(config.width, config.latent_size, dtype)
+        return Restorer(generator) if repairs else generator, judge
 
-    return reconstruction_gan(networks, config, steps)
+    return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagan_jax.config import (
+    INSPECTION,
     AnoganConfig,
     EgbadConfig,
     GanomalyConfig,
     Preset,
+    TrainingConfig,
     sagan_preset,
     skip_ganomaly_preset,
 )
@@ -29,15 +31,21 @@ class Method(NamedTuple):
 
     Attributes:
         name: What results, run folders and the command line call it.
-        preset: From "paper" or "reference" to the method's settings, a frozen dataclass; the same where both agree.
+        preset: From one of `presets` to the method's settings, a frozen dataclass; the same where both agree.
         build: `(settings, training steps in all or None) -> Detector`; the same settings give the same detector.
         batch_size: Of training, in its authors' code.
+        presets: Those it has, the one for inspection among them or not.
     """
 
     name: str
     preset: Callable[[Preset], Any]
     build: Callable[[Any, int | None], "Detector"]
     batch_size: int = 32
+    presets: tuple[Preset, ...] = ("paper", "reference")
+
+    def training(self, preset: Preset) -> TrainingConfig:
+        """Where the settings of training start."""
+        return INSPECTION if preset == "inspection" else TrainingConfig(batch_size=self.batch_size)
 
 
 def _built_by(name: str) -> Callable[[Any, int | None], "Detector"]:
@@ -52,7 +60,7 @@ def _built_by(name: str) -> Callable[[Any, int | None], "Detector"]:
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("sagan", sagan_preset, _built_by("sagan"), batch_size=32),
+        Method("sagan", sagan_preset, _built_by("sagan"), 32, ("paper", "reference", "inspection")),
         Method("skip_ganomaly", skip_ganomaly_preset, _built_by("skip_ganomaly"), batch_size=64),
         Method("ganomaly", lambda _: GanomalyConfig(), _built_by("ganomaly"), batch_size=64),
         Method("egbad", lambda _: EgbadConfig(), _built_by("egbad"), batch_size=100),

@@ -1,14 +1,13 @@
 """A trained model read back from its run's folder: what scoring new images, exports and reports start from."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from sagan_jax import run_folder
-from sagan_jax.config import TrainingConfig
+from sagan_jax.config import TrainingConfig, settings_from_json, settings_to_json
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State, abstract_state
@@ -73,7 +72,10 @@ def load_model(
     folder = Path(folder)
     model = untrained_model(read_config(folder), folder, method)
     identity = {name: value for name, value in model.config.items() if name not in ("format", "run")}
-    identity |= {"model": asdict(model.settings), "training": TrainingConfig(**model.config["training"]).as_json()}
+    identity |= {
+        "model": settings_to_json(model.settings),
+        "training": TrainingConfig(**model.config["training"]).as_json(),
+    }
     with checkpoint.open_checkpoints(folder / "checkpoints", identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, model.state, which)
     return model._replace(state=kept.state, calibration=kept.calibration, epoch=kept.epoch)
@@ -97,7 +99,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
     with run_folder.reading_run(where):
         method = _method_of(config["method"], method, where)
         image_shape = tuple(config["image_shape"])
-        settings = type(method.preset("paper"))(**config["model"])
+        settings = settings_from_json(type(method.preset("paper")), config["model"])
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
         count = config["train_images"]

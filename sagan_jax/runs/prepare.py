@@ -1,12 +1,11 @@
 """A run prepared: everything that follows from a split, a method and its settings, worked out once and handed on."""
 
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from sagan_jax.config import MapKind, TrainingConfig
+from sagan_jax.config import MapKind, TrainingConfig, settings_to_json
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape, take
 from sagan_jax.detector import Detector, State, abstract_state
@@ -77,7 +76,7 @@ def prepare(
         "image_shape": list(shape),
         "train_images": len(split.train),
         "method": method.name,
-        "model": asdict(settings),
+        "model": settings_to_json(settings),
         "training": training.as_json(),
     }
     like = abstract_state(detector, shape)
@@ -104,6 +103,6 @@ def make_detector(
     Raises:
         UserError: If the images do not fill one batch, or are too few for the scoring.
     """
-    steps = steps_per_epoch(images, training.batch_size)
+    steps = steps_per_epoch(images, training)
     detector = method.build(settings, training.epochs * steps)
     return mapped(scored_by(training.scoring, detector, steps * training.batch_size), map_kind)

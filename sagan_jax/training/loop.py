@@ -56,15 +56,15 @@ class StepConfig(NamedTuple):
 PLAIN_STEP = StepConfig()
 
 
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches in an epoch. The images left over are not used; they are others each epoch.
+def steps_per_epoch(images: int, config: TrainingConfig) -> int:
+    """Steps of an epoch: whole batches, of which the remainder sits out, another one each epoch; or a share of `steps`.
 
     Raises:
         UserError: If there are fewer images than one batch takes.
     """
-    if images < batch_size:
-        raise UserError(f"{images} training images do not fill one batch of {batch_size}; lower the batch size")
-    return images // batch_size
+    if images < config.batch_size:
+        raise UserError(f"{images} training images do not fill one batch of {config.batch_size}; lower the batch size")
+    return images // config.batch_size if config.steps is None else config.steps // config.epochs
 
 
 class Plan(NamedTuple):
@@ -77,12 +77,31 @@ class Plan(NamedTuple):
     key: Array
 
 
-def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int) -> Plan:
-    """Plans an epoch over so many images: a permutation of its own for every epoch, cut into batches."""
-    steps = steps_per_epoch(images, batch_size)
+def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int, steps: int | None = None) -> Plan:
+    """Plans an epoch over so many images: a permutation of its own for every epoch, cut into batches.
+
+    Args:
+        key: The run's.
+        epoch: The epoch's number from 0.
+        images: How many there are.
+        batch_size: How many a step takes.
+        steps: How many steps; None for one pass over the images. More take further permutations.
+    """
     order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
-    order = jax.random.permutation(order_key, images)
+    if steps is None:
+        steps = images // batch_size
+        order = jax.random.permutation(order_key, images)
+    else:
+        passes = -(-steps * batch_size // images)
+        keys = jax.random.split(order_key, passes)
+        order = jnp.concatenate([jax.random.permutation(key, images) for key in keys])
     return Plan(order[: steps * batch_size].reshape(steps, batch_size), step_key)
+
+
+def epoch_plan(key: Array, epoch: int | Array, images: int, config: TrainingConfig) -> Plan:
+    """The plan of an epoch as the settings want it; raises UserError if the images do not fill one batch."""
+    steps = steps_per_epoch(images, config)
+    return plan_epoch(key, epoch, images, config.batch_size, None if config.steps is None else steps)
 
 
 def batch_at(
@@ -277,7 +296,7 @@ def fit(
     state, images = device.put((state, images), everywhere)
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)
     for epoch in range(first_epoch, config.epochs):
-        plan = plan_epoch(key, epoch, len(images), config.batch_size)
+        plan = epoch_plan(key, epoch, len(images), config)
         state, metrics = train_epoch(detector, state, images, plan, step, epoch=epoch, progress=progress)
         yield epoch + 1, state, metrics
 
@@ -319,7 +338,7 @@ def fit_many(
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)
     for epoch in range(first_epoch, config.epochs):
-        plan = jax.vmap(plan_epoch, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config.batch_size)
+        plan = jax.vmap(epoch_plan, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config)
         chosen = jax.vmap(jnp.take)(jnp.asarray(subsets), plan.order)
         states, metrics = train_epoch(
             detector, states, images, plan._replace(order=chosen), step, epoch=epoch, progress=progress

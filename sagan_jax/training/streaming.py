@@ -27,8 +27,8 @@ from sagan_jax.training.loop import (
     Progress,
     StepConfig,
     check_finite,
+    epoch_plan,
     mean_metrics,
-    plan_epoch,
     run_steps,
     start_totals,
 )
@@ -90,7 +90,7 @@ def normal_images(
     if not isinstance(images, Stream):
         return images
     most = DensityConfig().kept_of(images.image_shape) if most is None else most
-    plan = plan_epoch(jax.random.key(config.seed), 0, len(images), config.batch_size)
+    plan = epoch_plan(jax.random.key(config.seed), 0, len(images), config)
     batches = open_epoch(images, plan, config.seed, 0)
     try:
         parts = [np.asarray(next(batches)) for _ in range(min(len(plan.order), -(-most // config.batch_size)))]
@@ -116,14 +116,14 @@ def fit_stream(
     """
     count, key = len(stream), jax.random.key(config.seed)
     state = jax.device_put(state, jnp.zeros(()).sharding)
-    plan = plan_epoch(key, first_epoch, count, config.batch_size)
+    plan = epoch_plan(key, first_epoch, count, config)
     batches = open_epoch(stream, plan, config.seed, first_epoch)
     try:
         for epoch in range(first_epoch, config.epochs):
             state, metrics = stream_epoch(detector, state, batches, plan, StepConfig(config.flip), epoch, progress)
             batches.close()
             if epoch + 1 < config.epochs:  # decoding begins while whoever trains still scores and saves this epoch
-                plan = plan_epoch(key, epoch + 1, count, config.batch_size)
+                plan = epoch_plan(key, epoch + 1, count, config)
                 batches = open_epoch(stream, plan, config.seed, epoch + 1)
             yield epoch + 1, state, metrics
     finally:

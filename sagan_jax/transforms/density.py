@@ -122,7 +122,8 @@ def with_density(detector: Detector, config: DensityConfig) -> Detector:
         return scores._replace(total=distance - predict(expected, terms))
 
     def fit_normal(state: DensityState, images: Images, key: Array) -> DensityState:
-        return state._replace(density=fit_density(detector, state.method, images, key, config))
+        method = detector.fit_normal(state.method, images, key) if detector.fit_normal else state.method
+        return DensityState(method, fit_density(detector, method, images, key, config))
 
     return Detector(init, update, score, fit_normal)
 

@@ -103,9 +103,9 @@ def test_flips_mirror_whole_images_left_to_right_about_half_the_time(key):
 
 
 def test_too_few_images_for_a_batch_are_refused():
-    assert steps_per_epoch(10, 5) == 2
+    assert steps_per_epoch(10, TrainingConfig(batch_size=5)) == 2
     with pytest.raises(UserError, match="4 training images do not fill one batch of 5"):
-        steps_per_epoch(4, 5)
+        steps_per_epoch(4, TrainingConfig(batch_size=5))
 
 
 @pytest.mark.parametrize("how", ["vmap", "map"])
