@@ -3,6 +3,7 @@
 Nothing heavy is imported here, so that a command line made from these answers at once.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +20,12 @@ Scoring = Literal["method", "density"]
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 Streaming = Literal["auto", "always", "never"]
 Together = Literal["auto", "no", "vmap", "map"]
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raises UserError, naming the setting, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise UserError(f"{name} is {value!r}; it must be {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +247,7 @@ class TrainingConfig:
     epochs: int = 15
     """Passes over the training images; after each, the model is judged on held-out images and kept."""
     steps: int | None = None
-    """Take so many steps in all, spread over the epochs, whatever the number of images: an epoch is then no whole pass."""
+    """Take so many steps in all, spread over the epochs; an epoch is then no whole pass over the images."""
     batch_size: int = 32
     """Images a step; by default what the method's authors' code has."""
     flip: bool = False
@@ -412,9 +419,3 @@ def settings_from_json(kind: type, values: Mapping[str, Any]) -> Any:
     """A method's settings of that kind from JSON values. Raises TypeError for names it does not have."""
     groups = {field.name: type(field.default) for field in fields(kind) if is_dataclass(field.default)}
     return kind(**{name: groups[name](**value) if name in groups else value for name, value in values.items()})
-
-
-def require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Raises UserError, naming the setting, its value and what is allowed, unless `holds`."""
-    if not holds:
-        raise UserError(f"{name} is {value!r}; it must be {allowed}")
