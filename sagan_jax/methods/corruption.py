@@ -42,7 +42,7 @@ def damage(
     second = jnp.where(uniform(0, 1)[..., 0] < 0.5, regions[batch:], 0.0)
     region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
 
-    shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([height, width]))
+    shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([[height, width]]))
     twice = jnp.concatenate([jnp.roll(images, 1, axis=0), images])
     moved = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(twice, shifts)
     other_image, other_place = moved[:batch], moved[batch:]
