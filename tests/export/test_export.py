@@ -206,7 +206,8 @@ def test_metadata_say_what_the_model_is(model):
 def without(packages, script, *arguments):
     """What a script prints in a process that cannot import some packages."""
     program = (
-        f"import sys, runpy; sys.modules |= dict.fromkeys({packages!r}); del sys.argv[0]; runpy.run_path(sys.argv[0])"
+        f"import sys, runpy; sys.modules |= dict.fromkeys({packages!r}); del sys.argv[0]\n"
+        f"sys.path.insert(0, {str(EXAMPLES)!r}); runpy.run_path(sys.argv[0])"
     )
     command = [sys.executable, "-W", "error", "-c", program, EXAMPLES / script, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
