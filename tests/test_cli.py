@@ -1,6 +1,7 @@
 """The `sagan` command, from its command line to its exit code."""
 
 import csv
+import itertools
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
 from sagan_jax.export.programs import metadata
+from sagan_jax.inspection import verdicts
+from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs.describe import describe
@@ -178,7 +181,7 @@ def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, caps
     assert code() == 2
     assert code(tmp_path / "run") == 2
     assert code(normal_files[0], "--out=scores.txt") == 2
-    assert "allowed are .csv and .json" in capsys.readouterr().err
+    assert "allowed are .csv, .json, .jsonl" in capsys.readouterr().err
     assert code(normal_files[0], f"--out={tmp_path}/nowhere/scores.csv") == 2
     assert code(normal_files[0], "--false-positive-rate=2") == 2
 
@@ -237,6 +240,32 @@ def test_info_report_and_exports_say_what_the_threshold_rests_on(run_of_bottles,
     assert resting in (run_of_bottles / "report.html").read_text()
     about = metadata(load_model(run_of_bottles))
     assert [about[name] for name in ("false_positive_rate", "held_out", "least_false_positive_rate")] == [0.2, 4, 0.2]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_stopped_scoring_goes_on_where_it_was(run_of_bottles, bottles, tmp_path, monkeypatch, capsys, suffix):
+    out, whole = tmp_path / f"scores{suffix}", tmp_path / f"whole{suffix}"
+    command = ["score", str(run_of_bottles), str(bottles / "train/good"), str(bottles / "test")]
+    code = main([*command, f"--out={whole}"])
+
+    def stopped(*arguments):
+        yield from itertools.islice(judge_files(*arguments), 7)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verdicts, "judge_files", stopped)
+    assert main([*command, f"--out={out}"]) == 130
+    assert f"7 verdicts are in {out}.part; the same command with --resume goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*command, f"--out={out}"]) == 2
+    assert main([*command, "--resume"]) == 2
+    assert "--resume goes on with the file that --out names" in capsys.readouterr().err
+    assert main([*command, f"--out={out}", "--resume"]) == code
+    said = capsys.readouterr().out.splitlines()
+    assert "# 7 verdicts are there from before; 17 files are to be scored" in said
+    assert out.read_bytes() == whole.read_bytes()
+    assert main([*command, f"--out={out}", "--resume"]) == code  # all are there already
+    assert capsys.readouterr().out.splitlines()[-1] == said[-1]
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bottles, tmp_path):
