@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,30 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
 def test_the_experiment_is_the_same_command_with_the_folder_as_a_flag(bottles, run_of_bottles, tmp_path):
     assert experiments.folder.main([f"--data={bottles}", *SMALL, f"--out={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run/scores.csv").read_bytes() == (run_of_bottles / "scores.csv").read_bytes()
+
+
+def test_a_finished_run_goes_on_for_more_epochs(bottles, run_of_bottles, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(run_of_bottles, out)
+    command = ["train", str(bottles), *SMALL, f"--out={out}", "--resume"]
+    assert main([*command, "--epochs=3"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "going on to epoch 3; the run was begun for 1. A learning rate that decays follows the schedule of 3"
+        in said.err
+    )
+    assert "epoch 3 of 3" in said.out
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[0] == json.loads((run_of_bottles / "metrics.jsonl").read_text())
+    assert json.loads((out / "result.json").read_text())["training"]["epochs"] == 3
+    assert load_model(out).epoch == 3
+    assert load_model(out, 2).epoch == 2
+    assert main([*command, "--epochs=2"]) == 2
+    assert "another configuration: epochs is 3, not 2" in capsys.readouterr().err
+    assert main([*command, "--epochs=4", "--batch-size=4"]) == 2
+    assert "another configuration: batch_size is 8, not 4" in capsys.readouterr().err
+    assert load_model(out).epoch == 3
 
 
 def test_a_bare_folder_trains_and_calibrates_and_says_there_was_nothing_to_test_on(tmp_path, capsys):

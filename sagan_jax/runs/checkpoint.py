@@ -193,7 +193,8 @@ def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
                 f"{place} is of format {integrity['format']}, which a newer version of sagan-jax wrote; this one reads "
                 f"format {FORMAT} and before"
             )
-        if differing := differences(config, dict(checkpoints.config)):
+        wanted = dict(checkpoints.config)
+        if differing := differences(with_more_epochs(config, wanted), wanted):
             raise UserError(f"{place} is of another configuration: {'; '.join(differing)}")
         tree = item("state", ocp.args.StandardRestore(abstract))
         checkpoint = Checkpoint(epoch, tree["state"], Calibration(np.asarray(tree["calibration"].quantiles)))
@@ -243,6 +244,14 @@ def is_json(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored configuration as that of a run which goes on for more epochs, if more are wanted; else as it is."""
+    match stored, wanted:
+        case {"training": {"epochs": int(before)}}, {"training": {"epochs": int(more)}} if more > before:
+            return {**stored, "training": {**stored["training"], "epochs": more}}
+    return stored
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """A run on its way through the epochs: what it is, what follows each epoch, and what training leaves in the end."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,11 +138,24 @@ def open_course(
     with checkpoint.open_checkpoints(out / "checkpoints", identity(experiment), config.keep) as checkpoints:
         last = checkpoint.restore(checkpoints, like) if checkpoint.epochs(checkpoints) else None
         if device.is_first_host():
+            tell_of_more_epochs(out, experiment.training.epochs)
             said = {"format": FORMAT} | identity(experiment) | {"run": asdict(config)}
             run_folder.write_json(out / "config.json", said)
         done = last.epoch if last else 0
         history = [row for row in run_folder.read_metrics(out / "metrics.jsonl") if row["epoch"] <= done]
         yield Course(experiment, detector, held_out, normal, images, checkpoints, like, history), last
+
+
+def tell_of_more_epochs(folder: Path, epochs: int) -> None:
+    """Says on stderr, if a run goes on for more epochs than it was begun for, what that means for its learning rate."""
+    match run_folder.read_json(folder / "config.json"):
+        case {"training": {"epochs": int(before)}} if before < epochs:
+            print(
+                f"going on to epoch {epochs}; the run was begun for {before}. A learning rate that decays follows the "
+                f"schedule of {epochs} epochs from here on (constant in their first half, then linear to zero), so the "
+                f"result is not that of {epochs} epochs from the start",
+                file=sys.stderr,
+            )
 
 
 def first_state(course: Course) -> State:
