@@ -1,6 +1,10 @@
 """Score image files with an exported model. Needs no packages but onnxruntime, numpy and pillow.
 
 python score_onnx.py MODEL IMAGE...
+
+Files are read as `sagan score` reads them, by read_photograph.py beside this file. A line a file: its name, score,
+calibrated score (the share of held-out normal images that score lower) and verdict. Ends with 3 if one could not be
+scored, else 0.
 """
 
 import json
@@ -8,17 +12,23 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from read_photograph import Refused, read
+
+BATCH = 32  # patches of a photograph scored at once
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 about = json.loads(session.get_modelmeta().custom_metadata_map["sagan_jax"])
-height, width, channels = about["image_shape"]
-
-files = [Image.open(path).convert("RGB" if channels == 3 else "L") for path in sys.argv[2:]]
-resized = [np.asarray(file.resize((width, height), Image.Resampling.BICUBIC)) for file in files]
-images = np.stack(resized).reshape(-1, height, width, channels)  # uint8 [N, H, W, C]
-score, _, _, calibrated, _ = session.run(about["outputs"], {"images": images})  # the last is the map, [N, H, W]
-
-for path, value, share in zip(sys.argv[2:], score, calibrated, strict=True):
-    verdict = "abnormal" if value > about["threshold"] else "normal"
-    print(f"{path}\t{value:.6g}\t{share:.4f}\t{verdict}")
+unusable = False
+for path in sys.argv[2:]:
+    try:
+        images = read(path, about)  # uint8 [N, H, W, C]
+    except Refused as error:
+        print(f"{path}\t\t\tunusable: {error}")
+        unusable = True
+        continue
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    scored = [session.run(["score", "calibrated"], {"images": part}) for part in parts]
+    score, calibrated = (np.concatenate(values).max() for values in zip(*scored, strict=True))  # the worst patch's
+    verdict = "abnormal" if score > about["threshold"] else "normal"
+    print(f"{path}\t{score:.6g}\t{calibrated:.4f}\t{verdict}")
+sys.exit(3 if unusable else 0)

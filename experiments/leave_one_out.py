@@ -88,6 +88,7 @@ class LeaveOneOut:
         from sagan_jax.runs.prepare import prepare
         from sagan_jax.runs.provenance import command
         from sagan_jax.runs.run import run
+        from sagan_jax.runs.run_state import continued
 
         machine, method, dataset = device.start_run(self.hardware), find_method(self.method), self.load()
         classes = dataset.class_names if self.abnormal == "all" else (self.abnormal,)
@@ -96,7 +97,7 @@ class LeaveOneOut:
 
         def prepared() -> Iterator["Prepared"]:  # a split at a time
             for abnormal, seed in wanted:
-                training = replace(self.training, seed=seed)
+                training = continued(replace(self.training, seed=seed), folder(abnormal, seed), self.output)
                 yield prepare(self.split(dataset, abnormal), method, self.model, training, self.judging.map)
 
         def folder(abnormal: str, seed: int) -> Path:

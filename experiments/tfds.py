@@ -2,8 +2,10 @@
 
     python -m experiments.tfds --dataset=svhn_cropped --abnormal=3
 
-CIFAR-10, MNIST and Fashion-MNIST (which have commands of their own) are downloaded and prepared where they are not
-yet; another set must have been prepared, as array_record files, with TensorFlow's own tools.
+CIFAR-10, MNIST and Fashion-MNIST (which have commands of their own), kmnist and svhn_cropped are downloaded and
+prepared where they are not yet; of svhn_cropped the training and the test part, not the one named extra. Another set
+must have been prepared, as array_record files, by TFDS's own command, which needs TensorFlow; the message for a set
+that is not there has that command in full. It must have the parts train, and test or validation.
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,9 @@ class Score:
     images: tuple[str, ...]
     """Image files, folders to search for them, or - for a list of these on standard input, a line each."""
     out: Path | None = None
-    """Write the verdicts to this file too, .csv or .json."""
+    """Write the verdicts to this file too, .csv, .json or .jsonl. It grows as they come, as .part until it is whole."""
+    resume: bool = False
+    """Go on with the file that --out names where it was stopped: files that have a verdict in it are left out."""
     maps: Path | None = None
     """Write each photograph with its heat map laid over it to this folder, as PNG."""
     false_positive_rate: float | None = None
@@ -109,6 +111,8 @@ class Score:
         from sagan_jax.runs.model import load_judged
         from sagan_jax.training.progress import pace
 
+        if self.resume and self.out is None:
+            raise UserError("--resume goes on with the file that --out names; name it")
         device.start(self.device)
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
@@ -122,13 +126,18 @@ class Score:
         print(f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(model.held_out)}")
         print("# verdict, calibrated, score, file")
         with contextlib.ExitStack() as stack:
-            write = None if self.out is None else stack.enter_context(verdict_file.written_to(self.out))
+            grown = None
+            if self.out is not None:
+                grown = stack.enter_context(verdict_file.written_to(self.out, limit, resume=self.resume))
+                files, counts = verdict_file.remaining(files, grown.files), grown.counts
+                if self.resume:
+                    print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
-            for verdict in verdicts.judge_files(model, files, limit, draw):
+            for verdict in verdicts.judge_files(model, files, limit, draw) if files else ():
                 say(verdict_file.line(verdict), file=sys.stdout)
-                if write is not None:
-                    write(verdict)
+                if grown is not None:
+                    grown.write(verdict)
                 counts[verdict.verdict] += 1
                 bar.update()
         print("# " + ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called)))

@@ -1,8 +1,10 @@
 """The `sagan` command, from its command line to its exit code."""
 
 import csv
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,9 @@ from sagan_jax.config import SaganConfig
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
 from sagan_jax.export.programs import metadata
+from sagan_jax.inspection import verdicts
 from sagan_jax.inspection.judge_image import judge_image
+from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs.describe import describe
 from sagan_jax.runs.model import load_judged, load_model
@@ -92,6 +96,31 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
 def test_the_experiment_is_the_same_command_with_the_folder_as_a_flag(bottles, run_of_bottles, tmp_path):
     assert experiments.folder.main([f"--data={bottles}", *SMALL, f"--out={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run/scores.csv").read_bytes() == (run_of_bottles / "scores.csv").read_bytes()
+
+
+def test_a_finished_run_goes_on_for_more_epochs(bottles, run_of_bottles, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(run_of_bottles, out)
+    command = ["train", str(bottles), *SMALL, f"--out={out}", "--resume"]
+    assert main([*command, "--epochs=3"]) == 0
+    said = capsys.readouterr()
+    assert (
+        "going on to epoch 3; the run was begun for 1. A learning rate that decays follows the schedule of 3"
+        in said.err
+    )
+    assert "3,600 steps, not 1,200: each epoch has 1,200 as before" in said.err
+    assert "epoch 3 of 3" in said.out
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[0] == json.loads((run_of_bottles / "metrics.jsonl").read_text())
+    assert json.loads((out / "result.json").read_text())["training"]["epochs"] == 3
+    assert load_model(out).epoch == 3
+    assert load_model(out, 2).epoch == 2
+    assert main([*command, "--epochs=2"]) == 2
+    assert "another configuration: epochs is 3, not 2" in capsys.readouterr().err
+    assert main([*command, "--epochs=4", "--batch-size=4"]) == 2
+    assert "another configuration: batch_size is 8, not 4" in capsys.readouterr().err
+    assert load_model(out).epoch == 3
 
 
 def test_a_bare_folder_trains_and_calibrates_and_says_there_was_nothing_to_test_on(tmp_path, capsys):
@@ -180,7 +209,7 @@ def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, caps
     assert code() == 2
     assert code(tmp_path / "run") == 2
     assert code(normal_files[0], "--out=scores.txt") == 2
-    assert "allowed are .csv and .json" in capsys.readouterr().err
+    assert "allowed are .csv, .json, .jsonl" in capsys.readouterr().err
     assert code(normal_files[0], f"--out={tmp_path}/nowhere/scores.csv") == 2
     assert code(normal_files[0], "--false-positive-rate=2") == 2
 
@@ -239,6 +268,32 @@ def test_info_report_and_exports_say_what_the_threshold_rests_on(run_of_bottles,
     assert resting in (run_of_bottles / "report.html").read_text()
     about = metadata(load_model(run_of_bottles, method=METHOD))
     assert [about[name] for name in ("false_positive_rate", "held_out", "least_false_positive_rate")] == [0.2, 4, 0.2]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_stopped_scoring_goes_on_where_it_was(run_of_bottles, bottles, tmp_path, monkeypatch, capsys, suffix):
+    out, whole = tmp_path / f"scores{suffix}", tmp_path / f"whole{suffix}"
+    command = ["score", str(run_of_bottles), str(bottles / "train/good"), str(bottles / "test")]
+    code = main([*command, f"--out={whole}"])
+
+    def stopped(*arguments):
+        yield from itertools.islice(judge_files(*arguments), 7)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verdicts, "judge_files", stopped)
+    assert main([*command, f"--out={out}"]) == 130
+    assert f"7 verdicts are in {out}.part; the same command with --resume goes on" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main([*command, f"--out={out}"]) == 2
+    assert main([*command, "--resume"]) == 2
+    assert "--resume goes on with the file that --out names" in capsys.readouterr().err
+    assert main([*command, f"--out={out}", "--resume"]) == code
+    said = capsys.readouterr().out.splitlines()
+    assert "# 7 verdicts are there from before; 17 files are to be scored" in said
+    assert out.read_bytes() == whole.read_bytes()
+    assert main([*command, f"--out={out}", "--resume"]) == code  # all are there already
+    assert capsys.readouterr().out.splitlines()[-1] == said[-1]
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bottles, tmp_path):

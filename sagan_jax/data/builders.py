@@ -1,4 +1,4 @@
-"""Preparing CIFAR-10, MNIST and Fashion-MNIST for TFDS without TensorFlow.
+"""Preparing CIFAR-10, MNIST, Fashion-MNIST, KMNIST and SVHN (cropped) for TFDS without TensorFlow.
 
 TFDS's own builders of these sets read their archives and write their images through TensorFlow. Those here are the same
 builders (name, version, features, addresses, checksums) with another way of reading and writing, so that what they
@@ -9,6 +9,7 @@ be prepared.
 import contextlib
 import gzip
 import importlib.util
+import shlex
 import sys
 import tarfile
 import zlib
@@ -24,6 +25,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.resource import get_dl_fname
+from tensorflow_datasets.datasets.svhn_cropped.svhn_cropped_dataset_builder import Builder as _SVHN
 
 from sagan_jax.errors import UserError
 
@@ -75,6 +77,39 @@ class FashionMNIST(tfds.image_classification.FashionMNIST, skip_registration=Tru
         return _mnist_splits(_archive_paths(self, dl_manager))
 
 
+class KMNIST(tfds.image_classification.KMNIST, skip_registration=True):
+    """Kuzushiji-MNIST from its four idx files, which are named as MNIST's are."""
+
+    url_infos = tfds.image_classification.KMNIST.url_infos
+    archives: Path | None = None
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        return _mnist_splits(_archive_paths(self, dl_manager))
+
+
+class SvhnCropped(_SVHN, skip_registration=True):
+    """SVHN's cropped digits from its MATLAB files: the training and the test part, not the 1.2 GiB named extra."""
+
+    pkg_dir_path = _SVHN._get_pkg_dir_path()
+    url_infos = {url: info for url, info in (_SVHN.url_infos or {}).items() if "extra" not in url}  # noqa: RUF012
+    archives: Path | None = None
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> Any:
+        paths = _archive_paths(self, dl_manager)
+        parts = {part: read_svhn(paths[f"{part}_32x32.mat"]) for part in ("train", "test")}
+        return {part: _examples(images, id_prefix=f"{part}_", digits=6) for part, images in parts.items()}
+
+
+OWN: dict[str, Any] = {
+    "cifar10": Cifar10,
+    "mnist": MNIST,
+    "fashion_mnist": FashionMNIST,
+    "kmnist": KMNIST,
+    "svhn_cropped": SvhnCropped,
+}
+"""The sets that are prepared without TensorFlow, by their names in TFDS."""
+
+
 def prepare(builder: Builder, archives: Path | None = None) -> None:
     """Downloads a set and writes it to its TFDS data folder, in the array_record format.
 
@@ -91,18 +126,21 @@ def prepare(builder: Builder, archives: Path | None = None) -> None:
             prepared and that is not installed, or if the folder cannot be written to.
     """
     folder = Path(builder.data_dir_root)
-    own = {cls.name: cls for cls in (Cifar10, MNIST, FashionMNIST)}
-    if builder.name in own:
-        builder = own[builder.name](data_dir=folder)
+    if builder.name in OWN:
+        builder = OWN[builder.name](data_dir=folder)
         packaged = _PACKAGED_ARCHIVES.get(builder.name)
         builder.archives = archives or (packaged if packaged and packaged.is_dir() else None)
         if builder.archives is None:
             _require_network(builder, folder)
     elif importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{builder.name} is not prepared in {folder}, and TFDS needs TensorFlow to prepare it; install tensorflow "
-            "or point --data-dir (or TFDS_DATA_DIR) at a folder that holds it, prepared elsewhere with "
-            'download_and_prepare(file_format="array_record")'
+            f"{builder.name} is not prepared in {folder}, and TFDS prepares it with TensorFlow alone. Once, in an "
+            "environment of its own:\n"
+            f"  python -m venv tfds && tfds/bin/pip install tensorflow tensorflow-datasets\n"
+            f"  {build_command(builder, folder)}\n"
+            "then run this again; a set is read if it has the parts train, and test or validation. Or do so on another "
+            "machine and point --data-dir (or TFDS_DATA_DIR) at a copy of the folder. "
+            f"Without TensorFlow there are {', '.join(OWN)}"
         )
     try:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it does
@@ -118,6 +156,40 @@ def prepare(builder: Builder, archives: Path | None = None) -> None:
     except OSError as error:
         if not (builder.data_path / "dataset_info.json").exists():  # else another process was quicker
             raise UserError(f"{builder.name} cannot be prepared in {folder}: {error}") from error
+
+
+def build_command(builder: Builder, folder: Path) -> str:
+    """The command of TFDS that prepares a set in a folder, in the format that is read without TensorFlow."""
+    config = f"/{builder.builder_config.name}" if builder.builder_config else ""
+    words = ["tfds/bin/tfds", "build", f"{builder.name}{config}", f"--data_dir={folder}", "--file_format=array_record"]
+    return shlex.join(words)
+
+
+def read_svhn(path: Path) -> LabelledImages:
+    """Reads a part of SVHN's cropped digits, a MATLAB file of `X`, uint8 [32, 32, 3, N], and `y` [N, 1].
+
+    Returns:
+        The images, uint8 [N, 32, 32, 3], and the digits they show; the file has 10 for a 0.
+
+    Raises:
+        UserError: If the file is cut off or something else.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    with _reading(path, "a MATLAB file of SVHN"):
+        try:
+            content = loadmat(path, variable_names=("X", "y"))
+        except (MatReadError, TypeError, NotImplementedError) as error:  # MATLAB's later format is another
+            raise ValueError(str(error)) from error
+        images, labels = content["X"], content["y"]
+        if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3) or images.ndim != 4:
+            raise ValueError(f"X is {images.dtype} {images.shape}")
+        if labels.shape != (images.shape[3], 1):
+            raise ValueError(f"y has the shape {labels.shape} for {images.shape[3]} images")
+        if labels.min(initial=1) < 1 or labels.max(initial=1) > 10:
+            raise ValueError(f"it has labels from {labels.min():g} to {labels.max():g}, and they go from 1 to 10")
+    return LabelledImages(np.moveaxis(images, -1, 0), (labels[:, 0] % 10).astype(np.uint8))
 
 
 def read_cifar10(path: Path) -> tuple[list[str], LabelledImages, LabelledImages]:
@@ -182,11 +254,11 @@ def _mnist_splits(paths: dict[str, Path]) -> dict[str, Iterator]:
     return splits
 
 
-def _examples(part: LabelledImages, id_prefix: str | None = None) -> Iterator[tuple[int, dict]]:
+def _examples(part: LabelledImages, id_prefix: str | None = None, digits: int = 5) -> Iterator[tuple[int, dict]]:
     """Yields each image with its place in the archive as key: by the keys TFDS picks the order, so it is TFDS's own."""
     for i, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
         example = {"image": Image.fromarray(image), "label": int(label)}  # TFDS writes Pillow's images as PNG
-        yield i, example if id_prefix is None else example | {"id": f"{id_prefix}{i:05d}"}
+        yield i, example if id_prefix is None else example | {"id": f"{id_prefix}{i:0{digits}d}"}
 
 
 def _archive_paths(builder: Builder, dl_manager: Any) -> dict[str, Path]:

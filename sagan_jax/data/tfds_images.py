@@ -33,7 +33,8 @@ def load_tfds(
     """Loads an image classification set by its TFDS name.
 
     A set found prepared in the data folder is read as it is and the network left alone. If it is not there, it is
-    downloaded and prepared, for ``"cifar10"``, ``"mnist"`` and ``"fashion_mnist"`` without TensorFlow.
+    downloaded and prepared, for ``"cifar10"``, ``"mnist"``, ``"fashion_mnist"``, ``"kmnist"`` and ``"svhn_cropped"``
+    without TensorFlow.
 
     The images are decoded once and then kept, uncompressed, in the cache folder. What is kept is used only as long as
     the prepared files are the same.
@@ -96,6 +97,7 @@ def _prepared_builder(name: str, folder: Path) -> Builder:
         raise UserError(f"{builder.data_path} holds no dataset_info.json, so it is no whole TFDS set; remove it")
     from sagan_jax.data.builders import prepare
 
+    _require_labelled_images(builder)  # before it is downloaded
     prepare(builder)
     return tfds.builder_from_directory(builder.data_path)
 
@@ -172,6 +174,17 @@ def _open_parts(builder: Builder) -> list[Any]:
 
 def _image_shape(builder: Builder, size: int | None) -> tuple[int, int, int]:
     """Height, width and channels of the images to come; an error if the set is not one of labelled uint8 images."""
+    _require_labelled_images(builder)
+    name, features = builder.info.full_name, builder.info.features
+    height, width, channels = features["image"].shape
+    if size is not None:
+        height = width = size
+    if height is None or width is None:
+        raise UserError(f"the images of {name} differ in size; give the size to resize them to")
+    return height, width, 1 if channels == 1 else 3
+
+
+def _require_labelled_images(builder: Builder) -> None:
     import tensorflow_datasets as tfds
 
     name, features = builder.info.full_name, dict(builder.info.features.items())
@@ -180,9 +193,3 @@ def _image_shape(builder: Builder, size: int | None) -> tuple[int, int, int]:
             raise UserError(f"{name} is no image classification set: it needs image and label, and has {[*features]}")
     if features["image"].np_dtype != np.uint8:
         raise UserError(f"the images of {name} are {np.dtype(features['image'].np_dtype)}; only uint8 ones are read")
-    height, width, channels = features["image"].shape
-    if size is not None:
-        height = width = size
-    if height is None or width is None:
-        raise UserError(f"the images of {name} differ in size; give the size to resize them to")
-    return height, width, 1 if channels == 1 else 3

@@ -59,6 +59,7 @@ def metadata(model: Model) -> dict[str, Any]:
         "version": __version__,
         "method": model.method.name,
         "image_shape": list(model.image_shape),
+        "patches": None if model.patches is None else model.patches._asdict(),
         "outputs": list(OUTPUTS),
         "threshold": threshold(model.calibration, model.false_positive_rate),
         "false_positive_rate": model.false_positive_rate,
@@ -101,7 +102,11 @@ def to_onnx(model: Model) -> bytes:
         raise UserError("ONNX is written by jax2onnx, which is not installed: pip install jax2onnx") from error
 
     def score(images: Array) -> tuple[Array, ...]:
-        return tuple(scorer(model)(images).values())
+        outputs = list(scorer(model)(images).values())
+        for i, value in enumerate(outputs):
+            if any(value is before for before in outputs[:i]):  # R alone may be the score; a value has but one name
+                outputs[i] = value + 0
+        return tuple(outputs)
 
     images = free_batch(model)
     with convolution.forms("plain"):

@@ -15,6 +15,7 @@ from sagan_jax.methods.table import Method
 from sagan_jax.runs.prepare import prepare
 from sagan_jax.runs.provenance import command
 from sagan_jax.runs.run import run
+from sagan_jax.runs.run_state import continued
 
 
 def train_on_folder(
@@ -66,5 +67,5 @@ def train_on_folder(
     if judging.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
     out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
-    prepared = prepare(split, method, model, training, judging.map)
+    prepared = prepare(split, method, model, continued(training, out, output), judging.map)
     return run(prepared, out, machine, command(), output=output, judging=judging), out

@@ -1,46 +1,200 @@
-"""Verdicts written down: CSV, JSON, lines for people, an exit code for scripts."""
+"""Verdicts written down: CSV, JSON, lines for people, an exit code for scripts.
+
+A file of verdicts grows beside its name, as `NAME.part`, and gets its name when all are in it. Whatever stops a command
+leaves the part, and `--resume` goes on from it.
+"""
 
 import csv
+import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import StringIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sagan_jax.atomic_file import replacing
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.inspection.verdicts import Called, Verdict
 
-Writer = Callable[[Verdict], None]
+SUFFIXES = (".csv", ".json", ".jsonl")
+
+
+class Growing(NamedTuple):
+    """A file of verdicts on its way.
+
+    Attributes:
+        write: Adds a verdict, which is in the file when this returns.
+        files: How often each file has a verdict in it from before, by its name as the verdicts have it.
+        counts: How many verdicts of each kind there are from before.
+    """
+
+    write: Callable[[Verdict], None]
+    files: Counter[str]
+    counts: Counter[Called]
 
 
 @contextmanager
-def written_to(path: Path) -> Iterator[Writer]:
-    """A CSV or JSON file of verdicts, by its suffix; written as they come, there under its name when all are.
+def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Growing]:
+    """A file of verdicts, CSV, JSON or JSON lines by its suffix, which grows as they come.
+
+    It is UTF-8 whatever the files' names are: a byte of a name that is none is written as an escape.
+
+    Args:
+        path: Where it goes in the end; until then it is `path` with `.part` added.
+        limit: The threshold of the verdicts to come.
+        resume: Go on with the part that a stopped command left, or, if there is none, with the file itself. A row that
+            was cut off is scored anew.
 
     Raises:
-        UserError: If the suffix is neither, or the folder is not there.
+        UserError: If the suffix is none of these, the folder is not there, there is a part and it is not to be gone on
+            with, or it has something else in it than verdicts by this threshold, or another process is writing it.
     """
-    if path.suffix not in (".csv", ".json"):
-        raise UserError(f"{path} ends in {path.suffix or 'nothing'}; allowed are .csv and .json")
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path} ends in {path.suffix or 'nothing'}; allowed are {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
-    with replacing(path) as file:
-        text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        if path.suffix == ".csv":
-            rows = csv.writer(text, lineterminator="\n")
-            rows.writerow(Verdict._fields)
-            yield lambda verdict: rows.writerow(cells(verdict))
+    part = path.with_name(f"{path.name}.part")
+    if part.exists() and not resume:
+        raise UserError(f"{part} has the verdicts of a command that was stopped; go on with --resume, or remove it")
+    rows, kept = [], serialised([], path.suffix)
+    if resume and (part.exists() or path.exists()):
+        rows, kept = read_rows(part if part.exists() else path, limit, path.suffix)
+    with part.open("a+", encoding="utf-8", newline="") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"{part} is being written by another process") from error
+        if file.tell() >= len(kept.encode()):  # a part, of which nothing but a row that was cut off goes
+            file.truncate(len(kept.encode()))
         else:
-            before = iter(["[\n"])
-            yield lambda verdict: print(next(before, ",\n"), json.dumps(verdict._asdict()), sep="", end="", file=text)
-            text.write(next(before, "\n") + "]\n")
-        text.detach()  # flushed, and left open for who opened it
+            file.truncate(0)
+            file.write(kept)
+            file.flush()
+        written = len(rows)
+
+        def write(verdict: Verdict) -> None:
+            nonlocal written
+            file.write(serialised([row_of(verdict, path.suffix)], path.suffix, header=False))
+            file.flush()
+            written += 1
+
+        try:
+            yield Growing(write, Counter(row["file"] for row in rows), Counter(row["verdict"] for row in rows))
+        except BaseException:
+            if written:
+                print(f"{written:,} verdicts are in {part}; the same command with --resume goes on", file=sys.stderr)
+            else:
+                part.unlink()
+            raise
+        os.fsync(file.fileno())
+        if path.suffix == ".json":
+            as_array(part, path)
+            part.unlink()
+        else:
+            part.replace(path)
+
+
+def row_of(verdict: Verdict, suffix: str) -> dict[str, Any]:
+    """A verdict as a file of this suffix has it: cells of text, or JSON values."""
+    if suffix == ".csv":
+        return dict(zip(Verdict._fields, cells(verdict), strict=True))
+    return {name: as_text(value) if isinstance(value, str) else value for name, value in verdict._asdict().items()}
+
+
+def serialised(rows: Iterable[Mapping[str, Any]], suffix: str, *, header: bool = True) -> str:
+    """Rows as the text of a part: CSV, under the names of its columns, or a line of JSON each."""
+    if suffix != ".csv":
+        return "".join(json.dumps(row) + "\n" for row in rows)
+    return "".join(map(csv_line, [*([Verdict._fields] if header else []), *(row.values() for row in rows)]))
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """A line of CSV, ended by a line feed."""
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # the csv module quotes no break that ends no line
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def as_array(lines: Path, path: Path) -> None:
+    """Writes JSON lines as one JSON array, a line an element; the file appears whole or not at all."""
+    with lines.open("rb") as file, replacing(path) as array:
+        before = b"[\n"
+        for line in file:
+            array.write(before + line.rstrip(b"\n"))
+            before = b",\n"
+        array.write((b"[\n" if before == b"[\n" else b"\n") + b"]\n")
+
+
+def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any]], str]:
+    """The whole rows of a file of verdicts or of a part of one, and their text in a part.
+
+    Args:
+        path: The file.
+        limit: The threshold they must have been made with.
+        suffix: What kind of file it is a part of.
+
+    Raises:
+        UserError: If it cannot be read, or has something else in it.
+    """
+    anew = "move it away to begin anew"
+    try:
+        text = path.read_bytes().decode()  # line breaks as they are
+        if suffix == ".csv":
+            rows = csv_rows(text)
+        elif path.suffix == ".json":
+            rows = json.loads(text)
+        else:
+            rows = [json.loads(line) for line in text.split("\n")[:-1]]
+        kept = serialised(rows, suffix)
+        other = next((row for row in rows if f"{float(row['threshold']):.9g}" != f"{limit:.9g}"), None)
+        whole = all(tuple(row) == Verdict._fields for row in rows)
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise UserError(f"{path} is no file of verdicts ({one_line(str(error))}); {anew}") from error
+    if other is not None:
+        raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {limit:.9g}; {anew}")
+    if not whole or (path.suffix == ".part" and not (text.startswith(kept) or kept.startswith(text))):
+        raise UserError(f"{path} has something else in it than verdicts; {anew}")
+    return rows, kept
+
+
+def csv_rows(text: str) -> list[dict[str, str]]:
+    """Rows of CSV by the names of their columns, without one that was cut off at the end."""
+    rows = list(csv.reader(StringIO(text, newline="")))
+    if rows and (not text.endswith("\n") or len(rows[-1]) != len(Verdict._fields)):
+        rows.pop()
+    if rows and tuple(rows[0]) != Verdict._fields:
+        raise ValueError("the columns have other names")
+    return [dict(zip(Verdict._fields, row, strict=True)) for row in rows[1:]]
+
+
+def remaining(files: Sequence[Path], done: Counter[str]) -> list[Path]:
+    """The files that have no verdict yet, in order; one that is named twice is to have two."""
+    left = done.copy()
+    rest = []
+    for file in files:
+        name = as_text(os.fspath(file))
+        if left[name]:
+            left[name] -= 1
+        else:
+            rest.append(file)
+    return rest
+
+
+def as_text(name: str) -> str:
+    """A file's name as text that any reader takes: a byte that is no UTF-8 becomes an escape."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def cells(verdict: Verdict) -> list[str]:
     """A verdict as cells of text; floats are read back as the same float32."""
-    return ["" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value) for value in verdict]
+    return [
+        "" if value is None else f"{value:.9g}" if isinstance(value, float) else as_text(str(value))
+        for value in verdict
+    ]
 
 
 def line(verdict: Verdict) -> str:

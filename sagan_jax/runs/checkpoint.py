@@ -193,7 +193,8 @@ def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
                 f"{place} is of format {integrity['format']}, which a newer version of sagan-jax wrote; this one reads "
                 f"format {FORMAT} and before"
             )
-        if differing := differences(config, dict(checkpoints.config)):
+        wanted = dict(checkpoints.config)
+        if differing := differences(with_more_epochs(config, wanted), wanted):
             raise UserError(f"{place} is of another configuration: {'; '.join(differing)}")
         tree = item("state", ocp.args.StandardRestore(abstract))
         checkpoint = Checkpoint(epoch, tree["state"], Calibration(np.asarray(tree["calibration"].quantiles)))
@@ -243,6 +244,23 @@ def is_json(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored configuration as that of a run which goes on for more epochs, if more are wanted; else as it is.
+
+    An epoch must keep its number of steps where the settings say how many there are in all.
+    """
+    match stored, wanted:
+        case {"training": {"epochs": int(before)}}, {"training": {"epochs": int(more)}} if more > before:
+            changed: dict[str, Any] = {"epochs": more}
+            steps, all_steps = (config["training"].get("steps") for config in (stored, wanted))
+            if steps is not None and all_steps is not None and steps // before == all_steps // more:
+                changed["steps"] = all_steps
+            elif steps is not None:
+                return stored
+            return {**stored, "training": {**stored["training"], **changed}}
+    return stored
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

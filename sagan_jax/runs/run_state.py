@@ -1,5 +1,6 @@
 """A run between its epochs: its checkpoints, its history, and what follows each epoch."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from sagan_jax import device, run_folder
-from sagan_jax.config import JudgingConfig, OutputConfig
+from sagan_jax.config import JudgingConfig, OutputConfig, TrainingConfig
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
@@ -70,11 +71,41 @@ def open_run(
     with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
         last = checkpoint.restore(checkpoints, prepared.like) if checkpoint.epochs(checkpoints) else None
         if device.is_first_host():
+            tell_of_more_epochs(folder, prepared.training.epochs)
             settings = asdict(output) | {"out": folder} | asdict(judging) | asdict(machine.config)
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         done = last.epoch if last else 0
         history = [row for row in run_folder.read_metrics(folder / "metrics.jsonl") if row["epoch"] <= done]
         yield RunState(prepared, folder, judging, checkpoints, history, last)
+
+
+def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> TrainingConfig:
+    """The training of a run that may be gone on with for more epochs: each keeps the number of steps it was begun with.
+
+    `steps` counts those of all epochs, so that more epochs take more of them. Says so on stderr where that changes it.
+    """
+    stored = run_folder.read_json(folder / "config.json") if output.resume else None
+    match stored:
+        case {"training": {"epochs": int(before), "steps": int(steps)}} if training.steps is not None:
+            if training.epochs < before or training.steps // training.epochs == steps // before:
+                return training
+            kept = steps if training.epochs == before else steps // before * training.epochs
+            print(
+                f"{kept:,} steps, not {training.steps:,}: each epoch has {steps // before:,} as before", file=sys.stderr
+            )
+            return replace(training, steps=kept)
+    return training
+
+
+def tell_of_more_epochs(folder: Path, epochs: int) -> None:
+    """Says on stderr, if a run goes on for more epochs than it was begun for, what that means for its learning rate."""
+    match run_folder.read_json(folder / "config.json"):
+        case {"training": {"epochs": int(before)}} if before < epochs:
+            print(
+                f"going on to epoch {epochs}; the run was begun for {before}. A learning rate that decays follows the "
+                f"schedule of {epochs} epochs from here on, so the result is not that of {epochs} from the start",
+                file=sys.stderr,
+            )
 
 
 def first_state(prepared: Prepared) -> State:

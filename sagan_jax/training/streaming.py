@@ -186,7 +186,8 @@ def open_epoch(stream: Stream, plan: Plan, seed: int, epoch: int) -> Any:
         )
     else:
         rng = np.random.default_rng((seed, epoch))
-        order = rng.permutation(len(photographs))
+        passes = -(-plan.order.size // len(stream))  # as `plan_epoch` counts them
+        order = np.concatenate([rng.permutation(len(photographs)) for _ in range(passes)])
         group = max(2, GROUP_BYTES // (int(photographs.sizes.prod(axis=1).max()) * photographs.channels))
         decoded = grain.MapDataset.source(photographs.take(order)).to_iter_dataset(grain.ReadOptions(threads, group))
         groups = decoded.batch(group, drop_remainder=False, batch_fn=list)

@@ -3,6 +3,7 @@ import hashlib
 import http.server
 import importlib.util
 import io
+import shlex
 import tarfile
 import threading
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
+import simple_parsing
 import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.download.checksums import UrlInfo
@@ -21,6 +24,13 @@ from sagan_jax.errors import UserError
 CLASS_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 DEBIAN_FILES = Path("/usr/share/datasets/fashion-mnist")
 IDX_FILES = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+def build_args():
+    """The arguments of TFDS's command `build`."""
+    from tensorflow_datasets.scripts.cli import build
+
+    return build.Args
 
 
 def cifar10_records(count, seed):
@@ -184,8 +194,8 @@ def test_a_prepared_cifar_10_is_to_tfds_its_own(tmp_path):
             assert np.array_equal(example["image"].transpose(2, 0, 1).ravel(), record[1:])
 
 
-@pytest.mark.parametrize(("name", "first_class"), [("mnist", "0"), ("fashion_mnist", "T-shirt/top")])
-def test_mnist_and_fashion_mnist_are_prepared_and_read(tmp_path, name, first_class):
+@pytest.mark.parametrize(("name", "first_class"), [("mnist", "0"), ("fashion_mnist", "T-shirt/top"), ("kmnist", "o")])
+def test_mnist_and_its_kin_are_prepared_and_read(tmp_path, name, first_class):
     write_mnist(tmp_path / "archives", train=30, test=10)
     builders.prepare(official(name, tmp_path), archives=tmp_path / "archives")
     dataset = load_tfds(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
@@ -226,6 +236,8 @@ def test_tfds_knows_the_checksum_of_every_archive():
         builders.Cifar10: ["cifar-10-binary.tar.gz"],
         builders.MNIST: IDX_FILES,
         builders.FashionMNIST: IDX_FILES,
+        builders.KMNIST: IDX_FILES,
+        builders.SvhnCropped: ["train_32x32.mat", "test_32x32.mat"],
     }
     for cls, names in archives.items():
         assert {info.filename for info in cls.url_infos.values()} == set(names)
@@ -316,10 +328,89 @@ def test_losing_a_race_against_another_process_is_no_error(tmp_path, monkeypatch
     assert [path.name for path in (tmp_path / "mnist").iterdir()] == ["3.0.1"]
 
 
-def test_sets_that_tfds_prepares_with_tensorflow_say_so(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "built"),
+    [("oxford_iiit_pet", "oxford_iiit_pet"), ("eurosat", "eurosat/rgb"), ("emnist", "emnist/byclass")],
+)
+def test_sets_that_tfds_prepares_with_tensorflow_come_with_a_command_that_tfds_takes(
+    tmp_path, name, built, monkeypatch
+):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"kmnist.*install tensorflow.*--data-dir"):
-        builders.prepare(official("kmnist", tmp_path))
+    folder = tmp_path / "a folder"
+    with pytest.raises(UserError, match=f"{name} is not prepared in .*TensorFlow") as raised:
+        builders.prepare(official(name, folder))
+    (command,) = [line for line in str(raised.value).splitlines() if " build " in line]
+    program, *arguments = shlex.split(command)
+    assert program == "tfds/bin/tfds"
+    parser = simple_parsing.ArgumentParser()  # the parser of TFDS's own command
+    parser.add_subparsers(dest="command").add_parser("build").add_arguments(build_args(), dest="build")
+    parsed = parser.parse_args(arguments).build
+    assert parsed.positional_datasets == [built]
+    assert Path(parsed.paths.data_dir) == folder
+    assert parsed.generation.file_format == "array_record"
+
+
+def test_a_set_without_labels_is_refused_before_it_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, "prepare", lambda builder: pytest.fail("it was to be prepared"))
+    with pytest.raises(UserError, match=r"celeb_a/2\.1\.0 is no image classification set: it needs image and label"):
+        load_tfds("celeb_a", data_dir=tmp_path)
+
+
+def write_svhn(path, count, seed):
+    """Writes a MATLAB file of so many images, labelled 1 to 10; returns images and labels."""
+    images = np.random.default_rng(seed).integers(0, 256, (32, 32, 3, count), np.uint8)
+    labels = (1 + np.arange(count) % 10).astype(np.uint8)[:, None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {"X": images, "y": labels})
+    return images, labels
+
+
+def test_svhn_is_prepared_as_tfds_would_have_it(tmp_path):
+    for part, count in (("train", 30), ("test", 11)):
+        images, labels = write_svhn(tmp_path / f"archives/{part}_32x32.mat", count, seed=count)
+    builders.prepare(official("svhn_cropped", tmp_path), archives=tmp_path / "archives")
+    prepared = tfds.builder("svhn_cropped", data_dir=tmp_path)
+    assert prepared.info.full_name == "svhn_cropped/3.1.0"
+    examples = {example["id"].decode(): example for example in prepared.as_data_source("test")}
+    assert sorted(examples) == [f"test_{i:06d}" for i in range(11)]
+    for i in range(11):
+        example = examples[f"test_{i:06d}"]
+        assert np.array_equal(example["image"], images[..., i])
+        assert example["label"] == labels[i, 0] % 10  # the file has 10 for a 0
+    dataset = load_tfds("svhn_cropped", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    assert dataset.images.shape == (41, 32, 32, 3)
+    assert dataset.class_names == tuple("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"X": np.zeros((32, 32, 3, 4), np.uint8)}, "no y in it"),
+        ({"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.ones((3, 1))}, r"shape \(3, 1\) for 4 images"),
+        ({"X": np.zeros((32, 32, 3, 4), np.uint8), "y": np.zeros((4, 1))}, "labels from 0 to 0"),
+        ({"X": np.zeros((32, 32, 3, 4)), "y": np.ones((4, 1))}, "X is float64"),
+        (b"", "a MATLAB file of SVHN"),
+        (b"MATLAB 5.0" + bytes(500), "a MATLAB file of SVHN"),
+        (bytes(range(256)) * 9, "a MATLAB file of SVHN"),
+    ],
+)
+def test_a_foreign_file_of_svhn_is_named_with_what_is_wrong(tmp_path, content, reason):
+    path = tmp_path / "train_32x32.mat"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        scipy.io.savemat(path, content)
+    with pytest.raises(UserError, match=rf"train_32x32\.mat is not.*{reason}"):
+        builders.read_svhn(path)
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_a_truncated_file_of_svhn_is_named(tmp_path, kept):
+    path = tmp_path / "train_32x32.mat"
+    write_svhn(path, 20, seed=0)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(UserError, match=r"train_32x32\.mat is not a MATLAB file of SVHN"):
+        builders.read_svhn(path)
 
 
 def test_with_tensorflow_other_sets_are_prepared_by_tfds_itself(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sagan_jax import __version__
 from sagan_jax.cli import main
-from sagan_jax.config import JudgingConfig, TrainingConfig
+from sagan_jax.config import JudgingConfig, TrainingConfig, settings_to_json
 from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
 from sagan_jax.export import programs as export
@@ -57,7 +57,7 @@ def make_model(method):
         "image_shape": [16, 16, 1],
         "train_images": 1000,
         "method": method,
-        "model": dataclasses.asdict(settings),
+        "model": settings_to_json(settings),
         "training": TrainingConfig().as_json(),
         "run": dataclasses.asdict(JudgingConfig()),
     }
@@ -91,11 +91,11 @@ def check(model, live, scores):
         if name != "calibrated":
             np.testing.assert_allclose(scores[name], live[name], rtol=1e-4, atol=1e-4, err_msg=name)
     one_image = 1 / len(CALIBRATED)  # the calibrated score is a step function of the score
-    np.testing.assert_allclose(scores.calibrated, live["calibrated"], atol=one_image)
+    np.testing.assert_allclose(scores["calibrated"], live["calibrated"], atol=one_image)
     limit = threshold(model.calibration, model.false_positive_rate)
     verdicts = live["score"] > limit
     assert 0 < verdicts.sum() < len(verdicts)
-    np.testing.assert_array_equal(np.asarray(scores.score) > limit, verdicts)
+    np.testing.assert_array_equal(np.asarray(scores["score"]) > limit, verdicts)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_stablehlo_scores_as_the_live_model(model, live, stablehlo):
     scores = program.call(SCORED)
     check(model, live, scores)
     if model.method == "sagan":  # a batch of another size
-        np.testing.assert_allclose(program.call(SCORED[:13])["score"], scores.score[:13], rtol=1e-5)
+        np.testing.assert_allclose(program.call(SCORED[:13])["score"], scores["score"][:13], rtol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,8 @@ def test_metadata_say_what_the_model_is(model):
 def without(packages, script, *arguments):
     """What a script prints in a process that cannot import some packages."""
     program = (
-        f"import sys, runpy; sys.modules |= dict.fromkeys({packages!r}); del sys.argv[0]; runpy.run_path(sys.argv[0])"
+        f"import sys, runpy; sys.modules |= dict.fromkeys({packages!r}); del sys.argv[0]\n"
+        f"sys.path.insert(0, {str(EXAMPLES)!r}); runpy.run_path(sys.argv[0])"
     )
     command = [sys.executable, "-W", "error", "-c", program, EXAMPLES / script, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,0 +1,82 @@
+"""Image files as an exported model wants them, read exactly as `sagan score` reads them. Needs numpy and pillow alone.
+
+A model takes whole images, resized to its size, or it takes patches, cut from photographs of any size; its metadata say
+which. What is not read (other formats, several pages, more than 80 million pixels, values out of range) is refused.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+MAX_PIXELS = 80_000_000
+
+
+class Refused(Exception):
+    """Why a file cannot be scored."""
+
+
+def read(path: str, about: dict) -> np.ndarray:
+    """What a file has for a model to score: uint8 [N, H, W, C], one whole image or all patches of a photograph.
+
+    The photograph's score is the greatest of its patches'.
+
+    Args:
+        path: The file.
+        about: The metadata of the exported model.
+
+    Raises:
+        Refused: If the file cannot be read, or a photograph is smaller than a patch.
+    """
+    height, width, channels = about["image_shape"]
+    image = decode(path, channels)
+    patches = about["patches"]
+    if patches is None:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    elif min(image.size) < height:
+        raise Refused(f"{image.height} x {image.width} is smaller than a patch of {height} x {width}")
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    if patches is None:
+        return pixels[None]
+    rows, columns = (starts(length, patches["size"], patches["stride"]) for length in pixels.shape[:2])
+    return np.stack([pixels[row : row + height, column : column + width] for row in rows for column in columns])
+
+
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """Where patches begin along an axis: a stride apart, the last one flush with the edge."""
+    regular = list(range(0, length - size + 1, stride))
+    return regular if regular[-1] == length - size else [*regular, length - size]
+
+
+def decode(path: str, channels: int) -> Image.Image:
+    """An upright image of 8 bits a channel, "L" for one channel and "RGB" for three; raises Refused."""
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for ever
+            raise Refused("not a regular file")
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Refused(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
+            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO is a telephone's JPEG
+                raise Refused("several pages or frames; one image per file is allowed")
+            image.load()
+            declared = getattr(image, "tag_v2", {}).get(281)  # what a TIFF says its greatest value is
+            return to_eight_bits(ImageOps.exif_transpose(image), declared).convert("L" if channels == 1 else "RGB")
+    except Refused:
+        raise
+    except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
+        raise Refused(f"cannot be read: {error}") from error
+
+
+def to_eight_bits(image: Image.Image, declared: object) -> Image.Image:
+    """16-bit grey by its full range, floats from [0, 1], transparency laid on black."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float32)
+        white = 1.0 if image.mode == "F" else float(np.max(declared or 65_535))
+        if not (values.min() >= 0 and values.max() <= white):  # also catches NaN
+            raise Refused(f"values from {values.min():g} to {values.max():g}; allowed are 0 to {white:g}")
+        return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")
+    return image.convert("RGB") if image.mode == "P" else image
