@@ -15,7 +15,7 @@ from PIL import Image
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 _BASH = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
-COMMANDS = [shlex.split(line) for block in _BASH for line in block.splitlines()]
+COMMANDS = [shlex.split(line) for block in _BASH for line in block.replace("\\\n", "").splitlines()]
 
 
 def python(*parts):
