@@ -107,6 +107,7 @@ def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
     variables = restorer.init(key, jnp.zeros((1, 4, 4, 2)), train=False)
     player = Player(variables["params"], variables["batch_stats"], None)
     trained = RestorationState(AdversarialState(jnp.zeros(()), player, player), player.statistics)
+    assert detector.fit_normal is not None
     fitted = detector.fit_normal(trained, images, key)
     (population,) = fitted.population["generator"].values()
 
