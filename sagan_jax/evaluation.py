@@ -70,6 +70,26 @@ def score_test(
     return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
 
 
+def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
+    """What the pixel metrics of a test set rest on, as JSON values.
+
+    Args:
+        split: The test set.
+        pixels: What its maps come to.
+
+    Returns:
+        `size`, the height and width at which pixels were counted, or None for each photograph's own; `normal_images`,
+        those without a mark; `marked_images`; `marked_pixels`.
+    """
+    marked = pixels.regions > 0
+    return {
+        "size": None if split.patches is not None else list(split.test.shape[1:3]),
+        "normal_images": int((~marked).sum()),
+        "marked_images": int(marked.sum()),
+        "marked_pixels": int(pixels.abnormal.sum(dtype=np.float64)),
+    }
+
+
 def even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
     """About so many pixels of a map, evenly spread."""
     return heat.ravel()[:: max(1, heat.size // count)]
@@ -225,6 +245,12 @@ def summary(result: dict[str, Any]) -> str:
         ]
         if "aupro" in result["strict"]:
             lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
+        if counted := result.get("pixels"):
+            size = "{} x {}".format(*counted["size"]) if counted["size"] else "each photograph's own size"
+            lines.append(
+                f"  pixels counted at {size}: {counted['marked_pixels']:,} abnormal ones in "
+                f"{counted['marked_images']:,} images, beside {counted['normal_images']:,} images without any"
+            )
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
     called = [
@@ -239,6 +265,7 @@ def summary(result: dict[str, Any]) -> str:
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
+    lines += [f"  note: {note}" for note in result.get("notes", ())]
     if reference := result.get("reference"):
         named = leaks(reference)
         lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]

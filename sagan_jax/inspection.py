@@ -18,7 +18,7 @@ from sagan_jax.run import Experiment, run
 def train_on_folder(
     data: Path, folder: FolderConfig, method: str, preset: str, model: Any, training: TrainingConfig, config: RunConfig
 ) -> tuple[dict[str, Any], Path]:
-    """Trains a method on a folder of photographs; every file that is not used is named on stderr.
+    """Trains a method on a folder of photographs; what is not used is named on stderr, with notes.
 
     Args:
         data: The folder, in a layout of `data.layout.scan`.
@@ -47,6 +47,8 @@ def train_on_folder(
     )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
+    for note in split.notes:
+        print(f"note: {note}", file=sys.stderr)
     if config.protocol == "both" and patches is not None:
         raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
     if config.protocol == "both" and not has_both(split.test_labels):

@@ -22,6 +22,7 @@ from sagan_jax.course import (
     open_course,
 )
 from sagan_jax.data.image_file import resize
+from sagan_jax.data.mask import reduce
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, take
@@ -93,6 +94,7 @@ def conclude(experiment: Experiment, detector: Detector, trained: Trained, where
         **judge(experiment, detector, trained, scores["total"], pixels),
         "images": counts
         | {"test_normal": int((~split.test_labels).sum()), "test_abnormal": int(split.test_labels.sum())},
+        "notes": list(split.notes),
         "map_limit": map_limit(detector, state, normal, split.patches, experiment.config.false_positive_rate),
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": where,
@@ -143,6 +145,8 @@ def judge(
         split.test_labels, scores, trained.judged.calibration, config.false_positive_rate, pixels
     )
     judged: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    if pixels is not None:
+        judged["pixels"] = evaluation.pixels_counted(split, pixels)
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         judged["kinds"] = evaluation.evaluate_kinds(
             split.test_labels, split.test_kinds, scores, strict["threshold"]["value"], pixels
@@ -209,5 +213,5 @@ def look(detector: Detector, state: State, split: Split, chosen: np.ndarray, siz
         rows.append([resize(whole, (size, size)) for whole in (image, scores["reconstructed"], scores["map"])])
     shown, reconstructed, maps = (np.stack(column) for column in zip(*rows, strict=True))
     if masks is not None:
-        masks = np.stack([resize(mask.astype(np.float32), (size, size)) >= 0.5 for mask in masks])
+        masks = np.stack([reduce(mask, (size, size)) for mask in masks])
     return Views(shown, reconstructed, maps, masks)

@@ -57,10 +57,22 @@ def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, 
     assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
     assert (result["dataset"], result["abnormal"]) == ("bottles", "broken")
     assert 0 <= result["strict"]["auroc"]["value"] <= 1
+    counted = {"size": [16, 16], "normal_images": 2, "marked_images": 2, "marked_pixels": 2 * 16 * 16}
+    assert result["pixels"] == counted
+    assert result["notes"] == ["masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"]
     assert main(["info", str(run_of_bottles)]) == 0
     said = capsys.readouterr().out
-    for words in ("sagan on bottles", "16 x 16, RGB", "1 of 1 epochs", "AUROC", "threshold", "depth_multiplier 2"):
+    for words in (
+        "sagan on bottles",
+        "16 x 16, RGB",
+        "1 of 1 epochs",
+        "AUROC",
+        "threshold",
+        "depth_multiplier 2",
+        "pixels counted at 16 x 16",
+    ):
         assert words in said
+    assert "pixels counted at 16 x 16: 512 abnormal ones in 2 images, beside 2 images without any" in said
 
 
 def test_streaming_changes_no_score(bottles, run_of_bottles, tmp_path):

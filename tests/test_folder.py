@@ -1,3 +1,4 @@
+import math
 import os
 
 import numpy as np
@@ -45,12 +46,30 @@ def test_mvtec_layout(mvtec):
     np.testing.assert_array_equal(data.test_masks, np.stack([mark(row) > 0 for row in (99, 5, 0, 1)]))
 
 
-def test_masks_are_resized_by_nearest_neighbour(mvtec):
-    data, _ = load_folder(mvtec, size=(10, 15))
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_masks_are_reduced_and_the_notes_say_so(mvtec, memory):
+    data, _ = load_folder(mvtec, size=(10, 15), memory=memory)
     assert data.test_masks is not None
     np.testing.assert_array_equal(data.test_masks[1], mark(5)[1::2, 1::2] > 0)
-    assert data.test_masks.dtype == bool
+    assert data.test_masks[0].dtype == bool
     assert not data.test_masks[0].any()
+    assert data.notes == ("masks are reduced to 10 x 15: a pixel is abnormal if anything marked falls on it",)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_scratches_outlive_any_reduction_and_masks_saved_as_jpeg_are_told_of(mvtec, memory):
+    thin = np.zeros((20, 30), np.uint8)
+    thin[7, 11] = 255
+    save(mvtec / "ground_truth/broken/000_mask.png", thin)
+    (mvtec / "ground_truth/broken/001_mask.png").unlink()
+    save(mvtec / "ground_truth/broken/001_mask.jpg", mark(0))
+    data, _ = load_folder(mvtec, size=2, memory=memory)
+    assert data.test_masks is not None
+    assert data.test_masks[2].tolist() == [[True, False], [False, False]]
+    assert len(data.notes) == 2
+    assert "soft greys" in data.notes[1]
+    assert "1 of the masks" in data.notes[1]
+    assert "001_mask.jpg" in data.notes[1]
 
 
 def test_ganomaly_layout(tmp_path):

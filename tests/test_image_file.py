@@ -8,7 +8,7 @@ from photographs import picture, save
 from PIL import Image
 
 from sagan_jax.data import image_file
-from sagan_jax.data.image_file import read_image, read_mask
+from sagan_jax.data.image_file import read_image
 from sagan_jax.errors import UserError
 
 
@@ -148,8 +148,3 @@ def test_a_gif_by_another_name_is_not_let_in(tmp_path):
     (tmp_path / "a.gif").rename(tmp_path / "a.png")
     with pytest.raises(UserError, match="not an image of an allowed format"):
         read_image(tmp_path / "a.png")
-
-
-def test_mask_of_any_value_but_black(tmp_path):
-    path = save(tmp_path / "m.png", np.array([[0, 1], [255, 0]], np.uint8))
-    assert read_mask(path, image_shape=(2, 2)).tolist() == [[False, True], [True, False]]

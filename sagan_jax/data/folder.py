@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, read_mask, unusable
+from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, unusable
 from sagan_jax.data.layout import Listing, scan
+from sagan_jax.data.mask import HALF, decode_mask, reduce
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
@@ -78,6 +79,7 @@ def load_folder(
         test_kinds=np.array(kinds, dtype=np.str_),
         test_masks=None if listing.test_masks is None else _masks(test, as_read),
         patches=patches,
+        notes=tuple(_notes(test, as_read)),
     )
     return split, bad + list(listing.unread)
 
@@ -99,6 +101,7 @@ class _Read(NamedTuple):
     mask_path: Path | None
     image: UInt8[np.ndarray, "height width channel"] | None
     mask: Bool[np.ndarray, "height width"] | None
+    halved: bool  # of a mask with soft greys only what is half white counts
 
 
 def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[BadFile]]:
@@ -127,13 +130,16 @@ def _read(path: Path, kind: str | None, mask_path: Path | None, masked: bool, as
         side = as_read.patches.size
         raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
     digest = hashlib.blake2b(repr(size).encode() + image.tobytes(), digest_size=16).digest()
-    mask = None
+    mask, halved = None, False
     if masked:
         if mask_path is None:
             raise unusable(path, "abnormal, but ground_truth has no mask for it")
-        mask = read_mask(mask_path, image_shape=size, size=as_read.size)
-    kept = as_array(image, as_read.size) if as_read.keep else None
-    return _Read(path, kind, size, digest, mask_path, kept, mask if as_read.keep else None)
+        mask, halved = decode_mask(mask_path, image_shape=size)
+    if not as_read.keep:
+        return _Read(path, kind, size, digest, mask_path, None, None, halved)
+    if mask is not None and as_read.size is not None:
+        mask = reduce(mask, as_read.size)
+    return _Read(path, kind, size, digest, mask_path, as_array(image, as_read.size), mask, halved)
 
 
 def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
@@ -155,6 +161,18 @@ def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
 
 def _sizes(items: list[_Read]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
+
+
+def _notes(test: list[_Read], as_read: _Reading) -> Iterator[str]:
+    """What is to be said of how the masks were read."""
+    if as_read.size is not None and any(item.mask_path is not None for item in test):
+        height, width = as_read.size
+        yield f"masks are reduced to {height} x {width}: a pixel is abnormal if anything marked falls on it"
+    if halved := [item.mask_path.name for item in test if item.halved and item.mask_path is not None]:
+        yield (
+            f"soft greys, as JPEG and smooth resizing leave them, are in {len(halved)} of the masks, where what is at "
+            f"least half white ({HALF} of 255) counts as abnormal: {few(halved)}"
+        )
 
 
 def _refuse_shared(train: list[_Read], test: list[_Read], root: Path) -> None:

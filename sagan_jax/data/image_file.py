@@ -2,12 +2,13 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
 from sagan_jax.errors import UserError, one_line, printable
 
@@ -51,32 +52,21 @@ def read_image(
     return as_array(decode(Path(path), channels), None if size is None else pair(size))
 
 
-def read_mask(
-    path: str | os.PathLike[str], *, image_shape: tuple[int, int], size: int | tuple[int, int] | None = None
-) -> Bool[np.ndarray, "height width"]:
-    """Reads a mask: whatever is not black is abnormal. Resized by nearest neighbour.
-
-    Raises:
-        UserError: The mask cannot be read, has not the image's height and width, or marks nothing.
-    """
-    from PIL import Image
-
-    mask = decode(Path(path), 1)
-    if (mask.height, mask.width) != image_shape:
-        raise unusable(
-            path, f"the mask is {mask.height} x {mask.width} but its image {image_shape[0]} x {image_shape[1]}"
-        )
-    if mask.getextrema() == (0, 0):
-        raise unusable(path, "the mask of an abnormal image marks nothing")
-    if size is not None:
-        height, width = pair(size)
-        mask = mask.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(mask) > 0
-
-
 def decode(path: Path, channels: int) -> "Image.Image":
     """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    with open_image(path) as image:
+        image.load()
+        white = getattr(image, "tag_v2", {}).get(281)  # what a TIFF declares as its MaxSampleValue
+        upright = _to_eight_bits(ImageOps.exif_transpose(image), white, path)
+        return upright.convert("L" if channels == 1 else "RGB")
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator["Image.Image"]:
+    """A file opened by Pillow, its header checked; whatever goes wrong with it inside is a UserError that names it."""
+    from PIL import Image
 
     try:
         status = path.stat()
@@ -90,10 +80,7 @@ def decode(path: Path, channels: int) -> "Image.Image":
             # MPO is the JPEG of telephones that store a second view behind the photograph itself.
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise unusable(path, "several pages or frames; one image per file is allowed")
-            image.load()
-            white = getattr(image, "tag_v2", {}).get(281)  # what a TIFF declares as its MaxSampleValue
-            upright = _to_eight_bits(ImageOps.exif_transpose(image), white, path)
-            return upright.convert("L" if channels == 1 else "RGB")
+            yield image
     except UserError:
         raise
     except Image.UnidentifiedImageError:

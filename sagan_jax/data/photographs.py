@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from sagan_jax.data.image_file import read_image, read_mask
+from sagan_jax.data.image_file import read_image
+from sagan_jax.data.mask import read_mask
 from sagan_jax.data.patches import Patches, windows
 
 AHEAD = 4  # photographs decoded ahead of whoever goes through them, in as many threads

@@ -44,6 +44,7 @@ class Split(NamedTuple):
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None where nobody said.
         test_masks: True where an image is abnormal; None where nobody marked it.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
+        notes: What whoever reads a result should know of how the data were read, a sentence each.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Split(NamedTuple):
     test_kinds: Shaped[np.ndarray, " m"] | None = None
     test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
     patches: Patches | None = None
+    notes: tuple[str, ...] = ()
 
 
 def image_shape(split: Split) -> tuple[int, ...]:

@@ -94,6 +94,8 @@ def rendered(folder: Path) -> str:
             if isinstance(metric, dict) and "low" in metric and name != "f1_threshold"
         ],
         kinds=(result or {}).get("kinds", []),
+        pixels=(result or {}).get("pixels"),
+        notes=(result or {}).get("notes", []),
         curves=curves,
         hidden=curves["histogram"]["hidden"] if curves else 0,
         losses=panels,
