@@ -194,6 +194,17 @@ def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, caps
     assert code(normal_files[0], "--false-positive-rate=2") == 2
 
 
+def test_images_in_a_folder_that_are_not_read_are_named_and_counted(run_of_bottles, normal_files, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a").write_bytes(normal_files[0].read_bytes())
+    save(tmp_path / "new/b.gif", picture(0))
+    (tmp_path / "new/c.txt").write_text("no image")
+    rows = scored(run_of_bottles, tmp_path, tmp_path / "new", code=3)
+    assert [row["verdict"] for row in rows] == ["normal", "unusable"]
+    assert rows[1]["reason"].startswith(".gif files are not read; allowed are PNG")
+    assert capsys.readouterr().out.endswith("# 1 normal, 0 abnormal, 1 unusable\n")
+
+
 def test_json_has_what_csv_has(run_of_bottles, normal_files, tmp_path):
     rows = scored(run_of_bottles, tmp_path, normal_files[0], "gone.png", code=3)
     out = tmp_path / "scores.json"

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from photographs import picture, save
+from PIL import Image
 
 from sagan_jax.data.file_list import list_files, read_list
 from sagan_jax.errors import UserError
@@ -83,3 +84,13 @@ def test_folders_that_are_spelled_out_are_searched(working):
 
 def test_a_name_too_long_for_the_system_is_a_file_like_any_that_is_not_there():
     assert list_files(["-"], (b"a" * 5000 + b"\n").strip) == [Path("a" * 5000)]
+
+
+def test_a_folder_gives_all_that_looks_like_an_image_even_what_is_not_read(tmp_path):
+    for name, kind in (("a.png", "PNG"), ("no suffix", "PNG"), ("b.gif", "GIF"), ("c.jp2", "JPEG2000"), ("d", "GIF")):
+        Image.fromarray(picture(0)).save(tmp_path / name, kind)
+    (tmp_path / "e.HEIC").write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no image")
+    os.mkfifo(tmp_path / "pipe")
+    found = [file.name for file in list_files([str(tmp_path)], bytes)]
+    assert found == ["a.png", "b.gif", "c.jp2", "d", "e.HEIC", "no suffix"]

@@ -110,6 +110,19 @@ def test_unknown_layouts_say_what_was_found_and_what_is_allowed(tmp_path):
         scan(tmp_path)
 
 
+def test_images_of_formats_that_are_not_read_are_counted_and_named(tmp_path):
+    for name in ("a.gif", "b.jp2"):
+        save(tmp_path / "data" / name, picture(0))
+    with pytest.raises(UserError, match=r"formats that are not read: 2 \(a.gif, b.jp2\); allowed are PNG, JPEG"):
+        scan(tmp_path / "data")
+    save(tmp_path / "data/c.png", picture(1))
+    save(tmp_path / "data/d.png", picture(2)).rename(tmp_path / "data/d")
+    data, unread = load_folder(tmp_path / "data", size=8)
+    assert data.train_ids.tolist() == ["c.png", "d"]
+    assert [file.path.name for file in unread] == ["a.gif", "b.jp2"]
+    assert data.notes == ("images of formats that are not read were not used: 2 (a.gif, b.jp2)",)
+
+
 def test_folders_without_normal_images_or_with_abnormal_training_are_refused(mvtec):
     save(mvtec / "train/broken/0.png", picture(0))
     with pytest.raises(UserError, match="normal ones only, in train/good; found train/broken/"):

@@ -7,7 +7,7 @@ import pytest
 from photographs import picture, save
 from PIL import Image
 
-from sagan_jax.data import image_file
+from sagan_jax.data import image_file, image_format
 from sagan_jax.data.image_file import read_image
 from sagan_jax.errors import UserError
 
@@ -148,3 +148,55 @@ def test_a_gif_by_another_name_is_not_let_in(tmp_path):
     (tmp_path / "a.gif").rename(tmp_path / "a.png")
     with pytest.raises(UserError, match="not an image of an allowed format"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.skipif("AVIF" not in image_format.formats(), reason="this Pillow has no AVIF")
+def test_avif_is_read_and_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    flat = np.zeros((16, 32, 3), np.uint8)
+    flat[:, 16:] = 200
+    path = save(tmp_path / "a.avif", flat, exif=exif, quality=100)
+    found = read_image(path)
+    assert found.shape == (32, 16, 3)
+    np.testing.assert_allclose(found, np.rot90(flat, -1), atol=6)
+
+
+def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40))
+    for module in (image_file, image_format):
+        monkeypatch.setattr(module, "formats", lambda: image_format.FORMATS)
+    with pytest.raises(UserError, match=r"a.heic: not an image of .*pip install pillow-heif"):
+        read_image(tmp_path / "a.heic")
+    monkeypatch.undo()
+    pytest.importorskip("pillow_heif")
+    assert "HEIF" in image_format.formats()
+    found = read_image(save(tmp_path / "b.heic", np.full((16, 32, 3), 90, np.uint8)))
+    assert found.shape == (16, 32, 3)
+    np.testing.assert_allclose(found, 90, atol=4)
+
+
+def test_raw_files_are_not_taken_for_the_tiff_of_their_thumbnail(tmp_path):
+    thumbnail = save(tmp_path / "a.tif", picture(0)).read_bytes()
+    for name in ("a.dng", "a.NEF", "a.newmake"):
+        (tmp_path / name).write_bytes(thumbnail)
+        assert image_format.is_image(tmp_path / name)
+        assert not image_format.is_read(tmp_path / name)
+        with pytest.raises(UserError, match="files are not read; allowed are PNG"):
+            read_image(tmp_path / name)
+    (tmp_path / "scan").write_bytes(thumbnail)  # no suffix: no other claim
+    np.testing.assert_array_equal(read_image(tmp_path / "scan"), picture(0))
+
+
+def test_what_looks_like_an_image_is_told_by_suffix_or_first_bytes(tmp_path):
+    for kind, name in (("PNG", "bare"), ("JPEG", "x.001"), ("BMP", "x.old"), ("WEBP", "y"), ("TIFF", "z")):
+        Image.fromarray(picture(0)).save(tmp_path / name, kind)
+        assert image_format.is_read(tmp_path / name), name
+    for kind, name in (("GIF", "bare gif"), ("GIF", "a.gif"), ("JPEG2000", "b"), ("PPM", "c.ppm")):
+        Image.fromarray(picture(0)).save(tmp_path / name, kind)
+        assert image_format.is_image(tmp_path / name), name
+        assert not image_format.is_read(tmp_path / name), name
+    (tmp_path / "BMW.txt").write_text("BMW and other cars, at some length, but no picture of any")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x1cftypisom" + bytes(20))
+    for name in ("BMW.txt", "clip.mp4", "not there", "."):
+        assert not image_format.is_image(tmp_path / name), name

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sagan_jax.data.image_file import SUFFIXES
+from sagan_jax.data.image_format import is_image
 from sagan_jax.errors import UserError, printable
 
 MARKS = {  # what a text may begin with, by the encoding it says; the longer ones first, for one begins like another
@@ -54,8 +54,8 @@ def _refuse_above(name: str) -> None:
     folder, here = Path(name).resolve(), Path.cwd()
     if folder in here.parents and (not Path(name).is_absolute() or ".." in Path(name).parts or folder == folder.parent):
         raise UserError(
-            f"the list names the folder {printable(name)}, which is {printable(folder)}, above the working folder; such "
-            "a folder is searched only if the list spells it out in full, and the root only if the command line names it"
+            f"the list names the folder {printable(name)}, which is {printable(folder)}, above the working folder; "
+            "such a folder is searched only if the list spells it out in full, the root only if the command line does"
         )
 
 
@@ -90,10 +90,10 @@ def read_list(listed: bytes) -> list[str]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and its folders, sorted."""
+    """The files in a folder and its folders that look like images, of formats that are not read too; sorted."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (name for name in sorted(names) if not name.startswith("."))
-        found += [Path(parent) / name for name in visible if Path(name).suffix.lower() in SUFFIXES]
+        found += [path for name in visible if is_image(path := Path(parent) / name)]
     return found

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, unusable
+from sagan_jax.data.image_format import is_image
 from sagan_jax.data.layout import Listing, scan
 from sagan_jax.data.mask import HALF, decode_mask, reduce
 from sagan_jax.data.patches import Patches
@@ -79,7 +80,7 @@ def load_folder(
         test_kinds=np.array(kinds, dtype=np.str_),
         test_masks=None if listing.test_masks is None else _masks(test, as_read),
         patches=patches,
-        notes=tuple(_notes(test, as_read)),
+        notes=tuple(_notes(listing, test, as_read)),
     )
     return split, bad + list(listing.unread)
 
@@ -163,8 +164,10 @@ def _sizes(items: list[_Read]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
 
 
-def _notes(test: list[_Read], as_read: _Reading) -> Iterator[str]:
-    """What is to be said of how the masks were read."""
+def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[str]:
+    """What is to be said of what was read, and how."""
+    if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
+        yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
     if as_read.size is not None and any(item.mask_path is not None for item in test):
         height, width = as_read.size
         yield f"masks are reduced to {height} x {width}: a pixel is abnormal if anything marked falls on it"

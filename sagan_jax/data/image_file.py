@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from sagan_jax.data.image_format import UNREAD, formats, is_raw, why_not_read
 from sagan_jax.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 MAX_PIXELS = 80_000_000  # larger images are refused unread; under the 89 million at which Pillow itself warns
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
 SHOWN = 5  # files named in a message before "and n more"
@@ -32,7 +31,7 @@ class BadFile(NamedTuple):
 def read_image(
     path: str | os.PathLike[str], *, channels: Literal[1, 3] = 3, size: int | tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Decodes one PNG, JPEG, BMP, TIFF or WebP file to 8 bits a channel.
+    """Decodes one PNG, JPEG, BMP, TIFF, WebP, AVIF or HEIC file (see `formats`) to 8 bits a channel.
 
     - The EXIF orientation is applied.
     - Transparency is composited on `BACKGROUND`.
@@ -74,7 +73,9 @@ def open_image(path: Path) -> Iterator["Image.Image"]:
             raise unusable(path, "not a regular file")
         if status.st_size == 0:
             raise unusable(path, "the file is empty")
-        with Image.open(path, formats=FORMATS) as image:
+        if path.suffix.lower() in UNREAD or is_raw(path):
+            raise unusable(path, f"{path.suffix} files are not read; allowed are {', '.join(formats())}")
+        with Image.open(path, formats=formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise unusable(path, f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
             # MPO is the JPEG of telephones that store a second view behind the photograph itself.
@@ -84,7 +85,7 @@ def open_image(path: Path) -> Iterator["Image.Image"]:
     except UserError:
         raise
     except Image.UnidentifiedImageError:
-        raise unusable(path, f"not an image of an allowed format ({', '.join(FORMATS)})") from None
+        raise unusable(path, why_not_read(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sagan_jax.data.image_file import SUFFIXES, BadFile, few
+from sagan_jax.data.image_file import BadFile, few
+from sagan_jax.data.image_format import SUFFIXES, formats, is_image, is_read
 from sagan_jax.errors import UserError, printable
 
 NORMAL = {"mvtec": "good", "ganomaly": "0.normal"}
@@ -54,7 +55,8 @@ def scan(path: str | os.PathLike[str]) -> Listing:
     if not found and images and not folders:
         return Listing(root, "bare", tuple(images), (), (), None, tuple(unread))
     names = [f"{folder.name}/" for folder in folders] + [file.name for file in files]
-    raise UserError(f"{printable(root)}: cannot tell the layout; found {few(names) or 'nothing'}; {LAYOUTS}")
+    found_here = f"found {few(names) or 'nothing'}{_told_of(unread)}"
+    raise UserError(f"{printable(root)}: cannot tell the layout; {found_here}; {LAYOUTS}")
 
 
 def _scan_train_and_test(root: Path, layout: str) -> Listing:
@@ -66,7 +68,8 @@ def _scan_train_and_test(root: Path, layout: str) -> Listing:
         )
     train, unread = _images_in(root / "train" / normal)
     if not train:
-        raise UserError(f"{printable(root)}: train/{normal} holds no normal images ({', '.join(SUFFIXES)})")
+        reason = f"train/{normal} holds no normal images ({', '.join(SUFFIXES)})"
+        raise UserError(f"{printable(root)}: {reason}{_told_of(unread)}")
 
     kinds = [folder.name for folder in _entries(root / "test")[0]] if (root / "test").is_dir() else []
     if layout == "ganomaly" and not {"0.normal", "1.abnormal"}.issuperset(kinds):
@@ -93,6 +96,15 @@ def _scan_train_and_test(root: Path, layout: str) -> Listing:
     )
 
 
+def _told_of(unread: list[BadFile]) -> str:
+    """What to say of images that are not read, where none is left that is."""
+    lookalikes = [file.path.name for file in unread if is_image(file.path)]
+    if not lookalikes:
+        return ""
+    allowed = ", ".join(formats())
+    return f"; images of formats that are not read: {len(lookalikes)} ({few(lookalikes)}); allowed are {allowed}"
+
+
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders, then all else, of a folder; sorted, without hidden ones."""
     try:
@@ -111,6 +123,13 @@ def _images_in(folder: Path) -> tuple[list[Path], list[BadFile]]:
 
 
 def _images(files: list[Path]) -> tuple[list[Path], list[BadFile]]:
-    images = [file for file in files if file.suffix.lower() in SUFFIXES]
-    others = [file for file in files if file.suffix.lower() not in SUFFIXES]
-    return images, [BadFile(file, f"{printable(file)}: the suffix is none of {', '.join(SUFFIXES)}") for file in others]
+    images, others = [], []
+    for file in files:
+        if is_read(file):
+            images.append(file)
+        elif is_image(file):
+            reason = f"an image of a format that is not read; allowed are {', '.join(formats())}"
+            others.append(BadFile(file, f"{printable(file)}: {reason}"))
+        else:
+            others.append(BadFile(file, f"{printable(file)}: no image; the suffix is none of {', '.join(SUFFIXES)}"))
+    return images, others
