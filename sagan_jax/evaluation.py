@@ -10,7 +10,17 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, State
 from sagan_jax.metrics import auroc, summarise
-from sagan_jax.pixel_metrics import PixelCounts, aupro, bin_edges, count_pixels, joined, pixel_auroc, summarise_pixels
+from sagan_jax.pixel_metrics import (
+    PixelCounts,
+    aupro,
+    bin_edges,
+    count_pixels,
+    counted_only,
+    is_counted,
+    joined,
+    pixel_auroc,
+    summarise_pixels,
+)
 from sagan_jax.scoring import (
     PER_IMAGE,
     Calibration,
@@ -60,14 +70,16 @@ def score_test(
         for index, fields in enumerate(scored):
             pixels.append(count_pixels(fields.pop("map")[None], split.test_masks[index][None], edges))
             scores.append({field: np.asarray(value)[None] for field, value in fields.items()})
-        return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+        found = {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}
+        return found, counted_only(joined(pixels), split.test_marked)
     edges = bin_edges(score_images(detector, state, held_out[:PART], fields=wanted)["map"])
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
         fields = score_images(detector, state, split.test[part], fields=wanted)
         pixels.append(count_pixels(fields.pop("map"), split.test_masks[part], edges))
         scores.append(fields)
-    return {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}, joined(pixels)
+    found = {field: np.concatenate([part[field] for part in scores]) for field in PER_IMAGE}
+    return found, counted_only(joined(pixels), split.test_marked)
 
 
 def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
@@ -79,13 +91,14 @@ def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
 
     Returns:
         `size`, the height and width at which pixels were counted, or None for each photograph's own; `normal_images`,
-        those without a mark; `marked_images`; `marked_pixels`.
+        those without a mark; `marked_images`; `left_out`, images that nobody marked; `marked_pixels`.
     """
-    marked = pixels.regions > 0
+    marked, counted = pixels.regions > 0, is_counted(pixels)
     return {
         "size": None if split.patches is not None else list(split.test.shape[1:3]),
-        "normal_images": int((~marked).sum()),
+        "normal_images": int((counted & ~marked).sum()),
         "marked_images": int(marked.sum()),
+        "left_out": int((~counted).sum()),
         "marked_pixels": int(pixels.abnormal.sum(dtype=np.float64)),
     }
 
@@ -250,6 +263,7 @@ def summary(result: dict[str, Any]) -> str:
             lines.append(
                 f"  pixels counted at {size}: {counted['marked_pixels']:,} abnormal ones in "
                 f"{counted['marked_images']:,} images, beside {counted['normal_images']:,} images without any"
+                + (f"; {counted['left_out']:,} abnormal images are left out" if counted["left_out"] else "")
             )
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")

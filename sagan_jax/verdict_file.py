@@ -18,6 +18,8 @@ Writer = Callable[[Verdict], None]
 def written_to(path: Path) -> Iterator[Writer]:
     """A CSV or JSON file of verdicts, by its suffix; written as they come, there under its name when all are.
 
+    Both are UTF-8 whatever the files' names are: a byte of a name that is none is written as an escape.
+
     Raises:
         UserError: If the suffix is neither, or the folder is not there.
     """
@@ -26,16 +28,24 @@ def written_to(path: Path) -> Iterator[Writer]:
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
     with replacing(path) as file:
-        text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        text = TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
         if path.suffix == ".csv":
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(Verdict._fields)
             yield lambda verdict: rows.writerow(cells(verdict))
         else:
             before = iter(["[\n"])
-            yield lambda verdict: print(next(before, ",\n"), json.dumps(verdict._asdict()), sep="", end="", file=text)
+            yield lambda verdict: print(next(before, ",\n"), json.dumps(values(verdict)), sep="", end="", file=text)
             text.write(next(before, "\n") + "]\n")
         text.detach()  # flushed, and left open for who opened it
+
+
+def values(verdict: Verdict) -> dict[str, object]:
+    """A verdict as JSON values that any reader takes: text is text, whatever bytes a file's name has."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in verdict._asdict().items()
+    }
 
 
 def cells(verdict: Verdict) -> list[str]:

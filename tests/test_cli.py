@@ -57,7 +57,7 @@ def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, 
     assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
     assert (result["dataset"], result["abnormal"]) == ("bottles", "broken")
     assert 0 <= result["strict"]["auroc"]["value"] <= 1
-    counted = {"size": [16, 16], "normal_images": 2, "marked_images": 2, "marked_pixels": 2 * 16 * 16}
+    counted = {"size": [16, 16], "normal_images": 2, "marked_images": 2, "left_out": 0, "marked_pixels": 512}
     assert result["pixels"] == counted
     assert result["notes"] == ["masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"]
     assert main(["info", str(run_of_bottles)]) == 0
@@ -192,6 +192,18 @@ def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, caps
     assert "allowed are .csv and .json" in capsys.readouterr().err
     assert code(normal_files[0], f"--out={tmp_path}/nowhere/scores.csv") == 2
     assert code(normal_files[0], "--false-positive-rate=2") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX names")
+def test_names_that_are_no_text_are_in_files_that_are(run_of_bottles, normal_files, tmp_path):
+    name = tmp_path / "new" / os.fsdecode(b"caf\xe9.png")
+    name.parent.mkdir()
+    name.write_bytes(normal_files[0].read_bytes())
+    for suffix in (".csv", ".json"):
+        assert main(["score", str(run_of_bottles), str(name.parent), f"--out={tmp_path / 'scores'}{suffix}"]) == 0
+        text = (tmp_path / f"scores{suffix}").read_bytes().decode()
+        rows = json.loads(text) if suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        assert [row["file"] for row in rows] == [str(name.parent / r"caf\udce9.png")]
 
 
 def test_images_in_a_folder_that_are_not_read_are_named_and_counted(run_of_bottles, normal_files, tmp_path, capsys):

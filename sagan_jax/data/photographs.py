@@ -72,12 +72,12 @@ class Masks:
     """The masks of photographs on disk; all False where there is no file, for normal ones.
 
     Attributes:
-        paths: The mask files.
+        paths: The mask files of each, mostly one.
         sizes: Height and width of each photograph on disk.
         size: (height, width) they are resized to; None keeps their photographs' own.
     """
 
-    paths: tuple[Path | None, ...]
+    paths: tuple[tuple[Path, ...] | None, ...]
     sizes: Int[np.ndarray, "photograph 2"]
     size: tuple[int, int] | None = None
 
@@ -93,10 +93,10 @@ class Masks:
         if not isinstance(index, (int, np.integer)):
             return np.stack([self[chosen] for chosen in np.arange(len(self))[index]])
         height, width = (int(side) for side in self.sizes[index])
-        path = self.paths[index]
-        if path is None:
+        paths = self.paths[index]
+        if paths is None:
             return np.zeros(self.size or (height, width), bool)
-        return read_mask(path, image_shape=(height, width), size=self.size)
+        return read_mask(paths, image_shape=(height, width), size=self.size)
 
     def take(self, indices: Int[np.ndarray, " count"]) -> "Masks":
         """Some of the masks; none is read."""

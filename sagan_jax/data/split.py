@@ -43,6 +43,8 @@ class Split(NamedTuple):
         test_ids: The ids of ``test``.
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None where nobody said.
         test_masks: True where an image is abnormal; None where nobody marked it.
+        test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; the others have no part in
+            pixel metrics. None where all have.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
         notes: What whoever reads a result should know of how the data were read, a sentence each.
     """
@@ -56,6 +58,7 @@ class Split(NamedTuple):
     test_ids: Shaped[np.ndarray, " m"]
     test_kinds: Shaped[np.ndarray, " m"] | None = None
     test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
+    test_marked: Bool[np.ndarray, " m"] | None = None
     patches: Patches | None = None
     notes: tuple[str, ...] = ()
 
@@ -138,6 +141,7 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
         test_ids=split.test_ids[test],
         test_kinds=None if split.test_kinds is None else split.test_kinds[test],
         test_masks=None if split.test_masks is None else take(split.test_masks, test),
+        test_marked=None if split.test_marked is None else split.test_marked[test],
     )
 
 
