@@ -12,6 +12,7 @@ import numpy as np
 from sagan_jax import checkpoint, device, evaluation, run_folder
 from sagan_jax.checkpoint import FORMAT, VALIDATION, Checkpoint
 from sagan_jax.config import RunConfig, TrainingConfig
+from sagan_jax.data.image_file import USUAL
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape
 from sagan_jax.detector import Detector, State
@@ -52,12 +53,14 @@ class Trained(NamedTuple):
 def identity(experiment: Experiment) -> dict[str, Any]:
     """What a checkpoint must agree on to be gone on with, as JSON values."""
     split = experiment.split
-    cut = {}
+    cut: dict[str, Any] = {}
     if split.patches is not None:
         assert isinstance(split.train, Photographs)
         kept, _ = held_out_of(experiment)
         count = split.train.take(kept).count_patches(split.patches)
         cut = {"patches": split.patches._asdict(), "kept_patches": count}
+    if split.reading != USUAL:  # goes without saying otherwise, as it does in older runs
+        cut |= {"reading": split.reading._asdict()}
     return cut | {
         "dataset": split.name,
         "abnormal": split.abnormal,

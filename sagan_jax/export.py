@@ -58,6 +58,7 @@ def metadata(model: Model) -> dict[str, Any]:
         "version": __version__,
         "method": model.method,
         "image_shape": list(model.image_shape),
+        "reading": model.reading._asdict(),
         "outputs": list(OUTPUTS),
         "threshold": threshold(model.calibration, model.false_positive_rate),
         "false_positive_rate": model.false_positive_rate,

@@ -57,6 +57,8 @@ def train_on_folder(
         channels=folder.channels,
         on_bad=folder.on_bad,
         memory=device.image_memory(config.streaming),
+        max_pixels=folder.max_pixels,
+        white=folder.white,
     )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from sagan_jax import checkpoint, run_folder
-from sagan_jax.config import TrainingConfig
+from sagan_jax.config import TrainingConfig, require
+from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.density import scored_by
@@ -35,6 +36,7 @@ class Model(NamedTuple):
         false_positive_rate: The share of normal images that the run's threshold may call abnormal.
         config: The run's `config.json`: data set, classes, training, how it is judged.
         patches: How photographs are cut for it; None if it takes whole images.
+        reading: How files become images for it.
     """
 
     method: str
@@ -47,6 +49,7 @@ class Model(NamedTuple):
     false_positive_rate: float
     config: Mapping[str, Any]
     patches: Patches | None = None
+    reading: Reading = USUAL
 
 
 def make_detector(
@@ -120,13 +123,16 @@ def untrained_model(config: Mapping[str, Any], where: Path) -> Model:
         settings = type(METHODS[config["method"]].preset("paper"))(**config["model"])
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
+        reading = Reading(**config.get("reading", {}))
+        for name, value in reading._asdict().items():
+            require(type(value) is int and value >= 1, name, value, "at least 1")
         detector = make_detector(
             config["method"], settings, training, config["train_images"], config.get("kept_patches")
         )
         detector = mapped(detector, config["run"].get("map", "residual"))
         rate = float(config["run"]["false_positive_rate"])
     state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
-    return Model(config["method"], settings, image_shape, detector, state, void, 0, rate, config, patches)
+    return Model(config["method"], settings, image_shape, detector, state, void, 0, rate, config, patches, reading)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

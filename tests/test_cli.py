@@ -18,8 +18,10 @@ from sagan_jax.cli import main, parse
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
 from sagan_jax.describe import describe
+from sagan_jax.errors import UserError
+from sagan_jax.export import metadata
 from sagan_jax.methods import METHODS
-from sagan_jax.model import load_model
+from sagan_jax.model import load_model, untrained_model
 from sagan_jax.scoring import score_images
 
 SMALL = ["--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
@@ -133,7 +135,7 @@ def test_a_bad_file_is_refused_or_named_and_skipped(tmp_path, capsys):
 
 def scored(folder, tmp_path, *files, flags=(), code=0):
     out = tmp_path / "scores.csv"
-    assert main(["score", str(folder), *map(str, files), f"--out={out}", *flags]) == code
+    assert main(["score", str(folder), *map(str, files), f"--out={out}", *flags]) == code or code is None
     with out.open() as file:
         return list(csv.DictReader(file))
 
@@ -272,6 +274,28 @@ def test_a_large_photograph_is_scored_by_its_worst_patch(bottles, tmp_path):
     corners = windows(60, 80, 16, 8)
     scores = score_images(model.detector, model.state, extract(photograph, corners, 16))["total"]
     assert float(row["score"]) == pytest.approx(scores.max(), rel=1e-6)
+
+
+def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, capsys):
+    for i in range(20):
+        twelve_bits = np.rint(picture(i)[..., 0] * (4095 / 255)).astype(np.uint16)
+        save(tmp_path / f"data/train/good/{i}.png", twelve_bits)
+    eight = save(tmp_path / "eight.png", picture(3)[..., 0])
+    flags = [*SMALL, "--channels=1", "--max-pixels=600", f"--out={tmp_path / 'run'}"]
+    assert main(["train", str(tmp_path / "data"), *flags]) == 0
+    assert "white is 4095 in 16-bit grey files" in capsys.readouterr().out
+    model = load_model(tmp_path / "run")
+    assert model.reading == (600, 4095)
+    assert metadata(model)["reading"] == {"max_pixels": 600, "white": 4095}
+    assert "max_pixels 600, white 4095" in describe(tmp_path / "run")
+    larger = save(tmp_path / "larger.png", picture(0, (21, 30)))
+    rows = scored(tmp_path / "run", tmp_path, tmp_path / "data/train/good/3.png", eight, larger, code=None)
+    assert rows[0]["score"] == rows[1]["score"]  # the same picture in 12 bits of 16 and in 8 bits
+    assert rows[2]["reason"] == "30 x 21 is more than 600 pixels"
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    for value in (0, "4095", None, 2.5):
+        with pytest.raises(UserError):
+            untrained_model(config | {"reading": {"white": value}}, tmp_path)
 
 
 def test_a_folder_without_a_run_is_no_model(tmp_path, capsys):

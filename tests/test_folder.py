@@ -307,6 +307,42 @@ def test_names_that_are_no_text_become_names_that_are(tmp_path):
     assert data.test_kinds.tolist() == ["good", r"b\udce9"]
 
 
+def sixteen(seed, top=4000):
+    return np.random.default_rng(seed).integers(0, top, (20, 30)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_the_range_of_a_twelve_bit_camera_is_found_from_normal_training_images(tmp_path, memory):
+    for i, place in enumerate(["train/good/0.png", "train/good/1.png", "test/good/2.png", "test/bad/3.png"]):
+        save(tmp_path / place, sixteen(i))
+    data, _ = load_folder(tmp_path, size=(20, 30), channels=1, memory=memory)
+    assert data.reading == (80_000_000, 4095)
+    np.testing.assert_array_equal(data.train[0][..., 0], np.rint(sixteen(0) * (255 / 4095)).astype(np.uint8))
+    np.testing.assert_array_equal(data.test[1][..., 0], np.rint(sixteen(3) * (255 / 4095)).astype(np.uint8))
+    greatest = max(sixteen(0).max(), sixteen(1).max())
+    said = f"white is 4095 in 16-bit grey files, as the greatest value of the normal training images is {greatest};"
+    assert data.notes[0].startswith(said)
+    wide, _ = load_folder(tmp_path, size=8, white=65_535, memory=memory)
+    assert wide.reading.white == 65_535
+    assert wide.train[0].max() <= 16
+    assert wide.notes == ("the training images are nearly black: the brightest value of any of them is 16 of 255",)
+
+
+def test_a_test_image_beyond_the_range_is_refused_not_clipped(tmp_path):
+    save(tmp_path / "train/good/0.png", sixteen(0))
+    save(tmp_path / "test/bad/1.png", sixteen(1, 60_000))
+    with pytest.raises(UserError, match=r"1.png: values from .*; allowed are 0 to 4095"):
+        load_folder(tmp_path, size=8)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_the_limit_of_pixels_goes_with_the_images(mvtec, memory):
+    with pytest.raises(UserError, match=r"7 of 7 images cannot be used(.|\n)*30 x 20 is more than 500 pixels"):
+        load_folder(mvtec, size=8, max_pixels=500)
+    data, _ = load_folder(mvtec, size=8, max_pixels=600, memory=memory)
+    assert data.reading == (600, 65_535)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX names, links and pipes")
 def test_hostile_names_links_and_pipes(tmp_path):
     good = tmp_path / "train/good"

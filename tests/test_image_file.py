@@ -1,5 +1,6 @@
 import contextlib
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -8,7 +9,7 @@ from photographs import picture, save
 from PIL import Image
 
 from sagan_jax.data import image_file, image_format
-from sagan_jax.data.image_file import read_image
+from sagan_jax.data.image_file import Reading, find_white, read_image
 from sagan_jax.errors import UserError
 
 
@@ -107,11 +108,48 @@ def test_decompression_bombs_are_not_opened(tmp_path, width, height):
         read_image(tmp_path / "bomb.png")
 
 
-def test_the_limit_of_pixels_is_a_constant(tmp_path, monkeypatch):
+def test_the_limit_of_pixels_is_a_setting(tmp_path):
     path = save(tmp_path / "a.png", picture(0))
-    monkeypatch.setattr(image_file, "MAX_PIXELS", 599)
     with pytest.raises(UserError, match="30 x 20 is more than 599 pixels"):
+        read_image(path, reading=Reading(max_pixels=599))
+    np.testing.assert_array_equal(read_image(path, reading=Reading(max_pixels=600)), picture(0))
+
+
+def test_a_line_scan_over_the_usual_limit_and_over_pillows_is_read_if_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    path = tmp_path / "line.png"
+    Image.new("1", (16384, 6000), 1).save(path)  # 98 million pixels, a bit each
+    with warnings.catch_warnings(action="ignore"), pytest.raises(UserError, match="more than 80,000,000 pixels"):
         read_image(path)
+    found = read_image(path, channels=1, size=8, reading=Reading(max_pixels=100_000_000))
+    assert (found == 255).all()
+
+
+def test_the_range_of_a_camera_is_that_of_the_bits_its_values_need(tmp_path):
+    def white(*greatest):
+        paths = [save(tmp_path / f"{i}.png", np.array([[0, value]], np.uint16)) for i, value in enumerate(greatest)]
+        return find_white(paths)
+
+    assert white(4000, 3000) == (4095, 4000)
+    assert white(4096) == (16_383, 4096)
+    assert white(1000, 200) == (1023, 1000)
+    assert white(65_535) == (65_535, 65_535)
+    assert white(200) == (255, 200)
+    eight = save(tmp_path / "eight.png", picture(0))
+    declared = save(tmp_path / "declared.tif", np.array([[0, 4095]], np.uint16), tiffinfo={281: 4095})
+    whole = save(tmp_path / "whole.png", picture(0)[..., 0].astype(np.uint16)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    assert find_white([eight, declared, tmp_path / "cut.png", tmp_path / "not there.png"]) is None
+
+
+def test_twelve_bits_in_sixteen_have_all_their_levels(tmp_path):
+    path = save(tmp_path / "a.png", np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    assert len(np.unique(read_image(path, channels=1))) == 17  # of 256, by the full range of the file
+    found = read_image(path, channels=1, reading=Reading(white=4095))
+    assert len(np.unique(found)) == 256
+    np.testing.assert_array_equal(found.ravel(), np.rint(np.arange(4096) * 255 / 4095))
+    with pytest.raises(UserError, match="values from 0 to 4095; allowed are 0 to 1023"):
+        read_image(path, reading=Reading(white=1023))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp"])

@@ -7,12 +7,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, unusable
+from sagan_jax.data.image_file import (
+    FULL_RANGE,
+    MAX_PIXELS,
+    BadFile,
+    Reading,
+    as_array,
+    decode,
+    few,
+    find_white,
+    pair,
+    unusable,
+)
 from sagan_jax.data.image_format import is_image
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
@@ -21,6 +32,12 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+STRIP = 256  # rows
+DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
 
 def load_folder(
@@ -31,6 +48,8 @@ def load_folder(
     channels: Literal[1, 3] = 3,
     on_bad: str = "refuse",
     memory: float = math.inf,
+    max_pixels: int = MAX_PIXELS,
+    white: int | None = None,
 ) -> tuple[Split, list[BadFile]]:
     """Decodes every image of a folder once, in parallel, and keeps them in memory or leaves them on disk.
 
@@ -44,6 +63,8 @@ def load_folder(
         channels: 1 (grey) or 3 (RGB).
         on_bad: "refuse" raises if any image cannot be used; "skip" leaves it out.
         memory: How many bytes the decoded images may take; more are left on disk, to be decoded whenever needed.
+        max_pixels: Images of more are bad, and not decoded.
+        white: What is white in 16-bit grey files; None finds it by `find_white` from the normal training images.
 
     Returns:
         The images, and every file that was not used: skipped images and masks, and what is neither.
@@ -57,9 +78,12 @@ def load_folder(
     if (size is None) == (patches is None):
         raise UserError("photographs are either resized or cut into patches: give the size of one of them")
     listing = scan(path)
+    found_white = find_white(listing.train, max_pixels) if white is None else None
+    reading = Reading(max_pixels, (found_white[0] if found_white else FULL_RANGE) if white is None else white)
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
-    as_read = _Reading(size=None if size is None else pair(size), patches=patches, channels=channels, keep=in_memory)
+    side = None if size is None else pair(size)
+    as_read = _Reading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
     found, bad = _read_all(listing, as_read)
     bad_masks = [item.bad_mask for item in found if item.bad_mask is not None]
     if (bad or bad_masks) and on_bad == "refuse":
@@ -85,7 +109,8 @@ def load_folder(
         test_masks=None if listing.test_masks is None else _masks(test, as_read),
         test_marked=None if listing.test_masks is None else np.array([item.is_marked for item in test], bool),
         patches=patches,
-        notes=tuple(_notes(listing, test, as_read)),
+        reading=reading,
+        notes=(*_notes_on_light(train, found_white), *_notes(listing, test, as_read)),
     )
     return split, [*bad, *bad_masks, *listing.unread]
 
@@ -97,12 +122,14 @@ class _Reading(NamedTuple):
     patches: Patches | None
     channels: Literal[1, 3]
     keep: bool
+    files: Reading
 
 
 class _Read(NamedTuple):
     path: Path
     kind: str | None  # None for training images
     size: tuple[int, int]  # height and width on disk
+    brightest: int  # value of any channel, decoded
     digest: bytes  # of the decoded image before it is resized
     mask_paths: tuple[Path, ...] | None
     image: UInt8[np.ndarray, "height width channel"] | None
@@ -128,19 +155,20 @@ def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[Ba
         except UserError as error:
             return BadFile(job[0], str(error))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(2 if as_read.files.max_pixels > MAX_PIXELS else None) as pool:  # few large ones at a time
         results = list(pool.map(read, jobs))
     good = [result for result in results if isinstance(result, _Read)]
     return good, [result for result in results if isinstance(result, BadFile)]
 
 
 def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: _Reading) -> _Read:
-    image = decode(path, as_read.channels)
+    image = decode(path, as_read.channels, as_read.files)
     size = (image.height, image.width)
     if as_read.patches is not None and min(size) < as_read.patches.size:
         side = as_read.patches.size
         raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
-    digest = hashlib.blake2b(repr(size).encode() + image.tobytes(), digest_size=16).digest()
+    digest = _digest(image)
+    brightest = int(np.max(image.getextrema()))
     mask, halved, bad_mask = None, False, None
     if mask_paths is not None:
         try:
@@ -148,16 +176,25 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
         except UserError as error:
             mask_paths, bad_mask = None, BadFile(mask_paths[0], str(error))
     if not as_read.keep:
-        return _Read(path, kind, size, digest, mask_paths, None, None, halved, bad_mask)
+        return _Read(path, kind, size, brightest, digest, mask_paths, None, None, halved, bad_mask)
     if mask is not None and as_read.size is not None:
         mask = reduce(mask, as_read.size)
     kept = as_array(image, as_read.size)
-    return _Read(path, kind, size, digest, mask_paths, kept, mask, halved, bad_mask)
+    return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, halved, bad_mask)
+
+
+def _digest(image: "Image.Image") -> bytes:
+    """Of size and pixels, a strip of rows at a time, so that a large photograph is not copied whole."""
+    digest = hashlib.blake2b(repr((image.height, image.width)).encode(), digest_size=16)
+    for top in range(0, image.height, STRIP):
+        digest.update(image.crop((0, top, image.width, min(top + STRIP, image.height))).tobytes())
+    return digest.digest()
 
 
 def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
     if not as_read.keep:
-        return Photographs(tuple(item.path for item in items), _sizes(items), as_read.channels, as_read.size)
+        paths = tuple(item.path for item in items)
+        return Photographs(paths, _sizes(items), as_read.channels, as_read.size, as_read.files)
     assert as_read.size is not None
     kept = [item.image for item in items if item.image is not None]
     return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
@@ -174,6 +211,18 @@ def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
 
 def _sizes(items: list[_Read]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
+
+
+def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> Iterator[str]:
+    """What is to be said of the range of values."""
+    if found_white is not None:
+        white, greatest = found_white
+        yield (
+            f"white is {white} in 16-bit grey files, as the greatest value of the normal training images is {greatest}"
+            "; it is kept with the model, and files with greater values are refused (--white sets another)"
+        )
+    if (brightest := max(item.brightest for item in train)) < DARK:
+        yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 
 def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from sagan_jax.data.image_file import open_image, pair, unusable
+from sagan_jax.data.image_file import MAX_PIXELS, open_image, pair, unusable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,7 +66,7 @@ def decode_mask(path: File | Sequence[File], *, image_shape: tuple[int, int]) ->
 def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
     from PIL import ImageOps
 
-    with open_image(path) as image:
+    with open_image(path, max(MAX_PIXELS, image_shape[0] * image_shape[1])) as image:
         image.load()
         lossy = image.format in LOSSY or (image.format == "WEBP" and not _is_lossless_webp(path))
         brightness = _brightness(ImageOps.exif_transpose(image))

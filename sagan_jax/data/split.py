@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped, UInt8
 
+from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.errors import UserError
@@ -46,6 +47,7 @@ class Split(NamedTuple):
         test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; the others have no part in
             pixel metrics. None where all have.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
+        reading: How files of images were read, and others are to be.
         notes: What whoever reads a result should know of how the data were read, a sentence each.
     """
 
@@ -60,6 +62,7 @@ class Split(NamedTuple):
     test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
     test_marked: Bool[np.ndarray, " m"] | None = None
     patches: Patches | None = None
+    reading: Reading = USUAL
     notes: tuple[str, ...] = ()
 
 
