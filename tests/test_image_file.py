@@ -238,3 +238,10 @@ def test_what_looks_like_an_image_is_told_by_suffix_or_first_bytes(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x1cftypisom" + bytes(20))
     for name in ("BMW.txt", "clip.mp4", "not there", "."):
         assert not image_format.is_image(tmp_path / name), name
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_several_strips_is_whole(tmp_path, channels):
+    drawn = picture(0, (2 * image_file.STRIP + 7, 5, channels)).squeeze()
+    found = read_image(save(tmp_path / "a.png", drawn), channels=channels)
+    np.testing.assert_array_equal(found.squeeze(), drawn)

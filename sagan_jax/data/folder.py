@@ -22,6 +22,7 @@ from sagan_jax.data.image_file import (
     few,
     find_white,
     pair,
+    strips,
     unusable,
 )
 from sagan_jax.data.image_format import is_image
@@ -36,7 +37,6 @@ from sagan_jax.errors import UserError, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-STRIP = 256  # rows
 DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
 
@@ -184,10 +184,10 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
 
 
 def _digest(image: "Image.Image") -> bytes:
-    """Of size and pixels, a strip of rows at a time, so that a large photograph is not copied whole."""
+    """Of size and pixels."""
     digest = hashlib.blake2b(repr((image.height, image.width)).encode(), digest_size=16)
-    for top in range(0, image.height, STRIP):
-        digest.update(image.crop((0, top, image.width, min(top + STRIP, image.height))).tobytes())
+    for _, strip in strips(image):
+        digest.update(strip.tobytes())
     return digest.digest()
 
 

@@ -21,6 +21,7 @@ MAX_PIXELS = 80_000_000  # larger images are refused unread unless allowed; unde
 FULL_RANGE = 65_535  # of 16 bits
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
+STRIP = 256  # rows
 SHOWN = 5  # files named in a message before "and n more"
 
 
@@ -177,8 +178,16 @@ def as_array(image: "Image.Image", size: tuple[int, int] | None = None) -> UInt8
     if size is not None:
         height, width = size
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    values = np.asarray(image)
-    return values[..., None] if values.ndim == 2 else values  # [H, W, C]
+    values = np.empty((image.height, image.width, len(image.getbands())), np.uint8)  # [H, W, C]
+    for top, strip in strips(image):
+        values[top : top + strip.height] = np.asarray(strip).reshape(strip.height, *values.shape[1:])
+    return values
+
+
+def strips(image: "Image.Image") -> Iterator[tuple[int, "Image.Image"]]:
+    """An image's rows, `STRIP` at a time, with the first one's number: Pillow hands pixels out by way of two copies."""
+    for top in range(0, image.height, STRIP):
+        yield top, image.crop((0, top, image.width, min(top + STRIP, image.height)))
 
 
 def resize(
