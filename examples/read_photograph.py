@@ -1,7 +1,8 @@
 """Image files as an exported model wants them, read exactly as `sagan score` reads them. Needs numpy and pillow alone.
 
 A model takes whole images, resized to its size, or it takes patches, cut from photographs of any size; its metadata say
-which. What is not read (other formats, several pages, more than 80 million pixels, values out of range) is refused.
+which, and what is white in 16-bit grey files. What is not read (other formats and suffixes, several pages, more pixels
+than the model allows, values out of range) is refused.
 """
 
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-MAX_PIXELS = 80_000_000
+SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+USUAL = {"max_pixels": 80_000_000, "white": 65_535}  # of models whose metadata say nothing of it
 
 
 class Refused(Exception):
@@ -30,7 +32,7 @@ def read(path: str, about: dict) -> np.ndarray:
         Refused: If the file cannot be read, or a photograph is smaller than a patch.
     """
     height, width, channels = about["image_shape"]
-    image = decode(path, channels)
+    image = decode(path, channels, **about.get("reading", USUAL))
     patches = about["patches"]
     if patches is None:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -49,33 +51,38 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     return regular if regular[-1] == length - size else [*regular, length - size]
 
 
-def decode(path: str, channels: int) -> Image.Image:
+def decode(path: str, channels: int, max_pixels: int, white: int) -> Image.Image:
     """An upright image of 8 bits a channel, "L" for one channel and "RGB" for three; raises Refused."""
+    if Path(path).suffix.lower() not in SUFFIXES:  # a camera's raw file is a TIFF inside, which has but a thumbnail
+        raise Refused(f"the suffix is none of {', '.join(SUFFIXES[1:])}")
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         if not Path(path).is_file():  # opening a pipe would wait for ever
             raise Refused("not a regular file")
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Refused(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
+            if image.width * image.height > max_pixels:
+                raise Refused(f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO is a telephone's JPEG
                 raise Refused("several pages or frames; one image per file is allowed")
-            image.load()
             declared = getattr(image, "tag_v2", {}).get(281)  # what a TIFF says its greatest value is
-            return to_eight_bits(ImageOps.exif_transpose(image), declared).convert("L" if channels == 1 else "RGB")
+            white = white if declared is None else int(np.max(declared))
+            image.load()
+            return to_eight_bits(ImageOps.exif_transpose(image), white).convert("L" if channels == 1 else "RGB")
     except Refused:
         raise
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
         raise Refused(f"cannot be read: {error}") from error
 
 
-def to_eight_bits(image: Image.Image, declared: object) -> Image.Image:
-    """16-bit grey by its full range, floats from [0, 1], transparency laid on black."""
+def to_eight_bits(image: Image.Image, white: int) -> Image.Image:
+    """16-bit grey by what is white in it, floats from [0, 1], transparency laid on black."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
-        white = 1.0 if image.mode == "F" else float(np.max(declared or 65_535))
-        if not (values.min() >= 0 and values.max() <= white):  # also catches NaN
-            raise Refused(f"values from {values.min():g} to {values.max():g}; allowed are 0 to {white:g}")
-        return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
+        top = 1.0 if image.mode == "F" else float(white)
+        if not (values.min() >= 0 and values.max() <= top):  # also catches NaN
+            raise Refused(f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
+        return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")

@@ -288,10 +288,17 @@ class FolderConfig:
     """1 (grey) or 3 (RGB), whatever the files have."""
     on_bad: Literal["refuse", "skip"] = "refuse"
     """What becomes of a file that cannot be used: the run is refused, or the file is named and left out."""
+    max_pixels: int = 80_000_000
+    """Images of more pixels are refused unread; kept with the run, so that what it trained on it can score."""
+    white: int | None = None
+    """What is white in 16-bit grey files, 255 to 65535; by default the full range of the camera's 8, 10, 12, 14 or 16
+    bits, found from the normal training images. Kept with the run."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
         require(self.size >= 1, "size", self.size, "at least 1")
+        require(self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1")
+        require(self.white is None or 255 <= self.white <= 65_535, "white", self.white, "from 255 to 65535")
         if self.patch is None:
             require(self.stride is None, "stride", self.stride, "left out where there is no patch")
         else:

@@ -59,7 +59,7 @@ def locked(folder: Path) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by one with this text, in one step: a run that dies here leaves the old one."""
     with replacing(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))  # a file's name need not be text
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from photographs import picture, save
 from PIL import Image
 
+from sagan_jax.data.image_format import UNREAD
+
 GOOD = (
     "good.png",
     "good.jpg",
@@ -44,6 +46,32 @@ def encoded(kind, array, **options):
     file = io.BytesIO()
     Image.fromarray(array).save(file, kind, **options)
     return file.getvalue()
+
+
+FOREIGN = ("GIF", "JPEG2000", "PPM", "TGA", "ICO", "PCX", "DDS", "SGI", "PDF", "EPS")
+CUTS = 10  # of a whole file of each format
+
+
+def many_files():
+    """Content by name of systematic cases, in two parts.
+
+    Returns:
+        What is no image: files cut short at every tenth, formats that are not read by the name of one that is, and
+        images by the names of those that are not read; then whole files with one byte changed, which may be either.
+    """
+    image = picture(0, (64, 64, 3))
+    whole = {kind: encoded(kind, image) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")}
+    bad, either = {}, {}
+    for kind, content in whole.items():
+        for part in range(1, CUTS + 1):
+            bad[f"cut at {part:02d}.{kind.lower()}"] = content[: len(content) * part // (CUTS + 1)]
+        for place in range(0, 100, 4):
+            changed = bytearray(content)
+            changed[place] ^= 0x55
+            either[f"byte {place:02d}.{kind.lower()}"] = bytes(changed)
+    for kind in FOREIGN:
+        bad[f"a {kind}.png"] = encoded(kind, image)
+    return bad | {f"a png{suffix}": whole["PNG"] for suffix in UNREAD}, either
 
 
 def hostile_files():
@@ -84,8 +112,9 @@ def make_folder(folder):
         shape = (1, 1, 3) if "one pixel" in name else (20, 30, 3)
         save(folder / name, picture(seed, shape))
     (folder / SHORT).write_bytes(png(100, 8000, zeros(10 * 101)))
-    files = hostile_files()
-    for name, content in files.items():
+    more, either = many_files()
+    files = hostile_files() | more
+    for name, content in (files | either).items():
         (folder / name).write_bytes(content)
     (folder / "loop.png").symlink_to("loop.png")
     (folder / "nowhere.png").symlink_to("nothing.png")

@@ -21,13 +21,14 @@ from sagan_jax.cli import parse
 from sagan_jax.config import SaganConfig
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
+from sagan_jax.errors import UserError
 from sagan_jax.export.programs import metadata
 from sagan_jax.inspection import verdicts
 from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs.describe import describe
-from sagan_jax.runs.model import load_judged, load_model
+from sagan_jax.runs.model import load_judged, load_model, untrained_model
 
 MEAN = "--method=mean_detector:METHOD"
 SMALL = [MEAN, "--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
@@ -64,10 +65,22 @@ def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, 
     assert result["images"] == {"train": 16, "held_out": 4, "test_normal": 2, "test_abnormal": 2}
     assert (result["dataset"], result["abnormal"]) == ("bottles", "broken")
     assert 0 <= result["strict"]["auroc"]["value"] <= 1
+    counted = {"size": [16, 16], "normal_images": 2, "marked_images": 2, "left_out": 0, "marked_pixels": 512}
+    assert result["pixels"] == counted
+    assert result["notes"] == ["masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"]
     assert main(["info", str(run_of_bottles)]) == 0
     said = capsys.readouterr().out
-    for words in ("mean on bottles", "16 x 16, RGB", "1 of 1 epochs", "AUROC", "threshold", "rate 0.1"):
+    for words in (
+        "mean on bottles",
+        "16 x 16, RGB",
+        "1 of 1 epochs",
+        "AUROC",
+        "threshold",
+        "depth_multiplier 2",
+        "pixels counted at 16 x 16",
+    ):
         assert words in said
+    assert "pixels counted at 16 x 16: 512 abnormal ones in 2 images, beside 2 images without any" in said
 
 
 def test_streaming_changes_no_score(bottles, run_of_bottles, tmp_path):
@@ -153,7 +166,7 @@ def test_a_bad_file_is_refused_or_named_and_skipped(tmp_path, capsys):
 
 def scored(folder, tmp_path, *files, flags=(), code=0):
     out = tmp_path / "scores.csv"
-    assert main(["score", str(folder), *map(str, files), f"--out={out}", *flags]) == code
+    assert main(["score", str(folder), *map(str, files), f"--out={out}", *flags]) == code or code is None
     with out.open() as file:
         return list(csv.DictReader(file))
 
@@ -212,6 +225,29 @@ def test_exit_codes_are_for_scripts(run_of_bottles, normal_files, tmp_path, caps
     assert "allowed are .csv, .json, .jsonl" in capsys.readouterr().err
     assert code(normal_files[0], f"--out={tmp_path}/nowhere/scores.csv") == 2
     assert code(normal_files[0], "--false-positive-rate=2") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX names")
+def test_names_that_are_no_text_are_in_files_that_are(run_of_bottles, normal_files, tmp_path):
+    name = tmp_path / "new" / os.fsdecode(b"caf\xe9.png")
+    name.parent.mkdir()
+    name.write_bytes(normal_files[0].read_bytes())
+    for suffix in (".csv", ".json"):
+        assert main(["score", str(run_of_bottles), str(name.parent), f"--out={tmp_path / 'scores'}{suffix}"]) == 0
+        text = (tmp_path / f"scores{suffix}").read_bytes().decode()
+        rows = json.loads(text) if suffix == ".json" else list(csv.DictReader(text.splitlines()))
+        assert [row["file"] for row in rows] == [str(name.parent / r"caf\udce9.png")]
+
+
+def test_images_in_a_folder_that_are_not_read_are_named_and_counted(run_of_bottles, normal_files, tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a").write_bytes(normal_files[0].read_bytes())
+    save(tmp_path / "new/b.gif", picture(0))
+    (tmp_path / "new/c.txt").write_text("no image")
+    rows = scored(run_of_bottles, tmp_path, tmp_path / "new", code=3)
+    assert [row["verdict"] for row in rows] == ["normal", "unusable"]
+    assert rows[1]["reason"].startswith(".gif files are not read; allowed are PNG")
+    assert capsys.readouterr().out.endswith("# 1 normal, 0 abnormal, 1 unusable\n")
 
 
 def test_json_has_what_csv_has(run_of_bottles, normal_files, tmp_path):
@@ -334,6 +370,28 @@ def test_a_large_photograph_is_scored_by_its_worst_patch(bottles, tmp_path):
     corners = windows(60, 80, 16, 8)
     scores = score_images(model.detector, model.state, extract(photograph, corners, 16)).total
     assert float(row["score"]) == pytest.approx(scores.max(), rel=1e-6)
+
+
+def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, capsys):
+    for i in range(20):
+        twelve_bits = np.rint(picture(i)[..., 0] * (4095 / 255)).astype(np.uint16)
+        save(tmp_path / f"data/train/good/{i}.png", twelve_bits)
+    eight = save(tmp_path / "eight.png", picture(3)[..., 0])
+    flags = [*SMALL, "--channels=1", "--max-pixels=600", f"--out={tmp_path / 'run'}"]
+    assert main(["train", str(tmp_path / "data"), *flags]) == 0
+    assert "white is 4095 in 16-bit grey files" in capsys.readouterr().out
+    model = load_model(tmp_path / "run")
+    assert model.reading == (600, 4095)
+    assert metadata(model)["reading"] == {"max_pixels": 600, "white": 4095}
+    assert "max_pixels 600, white 4095" in describe(tmp_path / "run")
+    larger = save(tmp_path / "larger.png", picture(0, (21, 30)))
+    rows = scored(tmp_path / "run", tmp_path, tmp_path / "data/train/good/3.png", eight, larger, code=None)
+    assert rows[0]["score"] == rows[1]["score"]  # the same picture in 12 bits of 16 and in 8 bits
+    assert rows[2]["reason"] == "30 x 21 is more than 600 pixels"
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    for value in (0, "4095", None, 2.5):
+        with pytest.raises(UserError):
+            untrained_model(config | {"reading": {"white": value}}, tmp_path)
 
 
 def test_a_folder_without_a_run_is_no_model(tmp_path, capsys):

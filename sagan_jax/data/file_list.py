@@ -1,10 +1,21 @@
 """The files that a command line names: files, folders of them, lists of them on standard input."""
 
+import codecs
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sagan_jax.data.image_file import SUFFIXES
+from sagan_jax.data.image_format import is_image
+from sagan_jax.errors import UserError, printable
+
+MARKS = {  # what a text may begin with, by the encoding it says; the longer ones first, for one begins like another
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+ADVICE = "a list has a name a line in UTF-8, or names each ended by NUL as from find -print0"
 
 
 def list_files(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Path]:
@@ -12,31 +23,77 @@ def list_files(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Path]:
 
     Args:
         named: Files, taken as they are; folders, searched through for images, hidden ones and links to folders left
-            out; "-" for a list of these on standard input, a line each or, as `find -print0` has them, ended by NUL.
+            out; "-" for a list of these on standard input, see `read_list`.
         stdin: Reads standard input to its end.
+
+    Raises:
+        UserError: As `read_list`, or if a list names a folder above the working one without spelling it out in full.
     """
     files: list[Path] = []
     for name in named:
         if name == "-":
-            files += list_files(read_list(stdin()), stdin)
-        elif Path(name).is_dir():
-            files += images_below(Path(name))
+            for listed in read_list(stdin()):
+                files += _files_of(listed, check=_refuse_above)
         else:
-            files.append(Path(name))
+            files += _files_of(name)
     return files
 
 
+def _files_of(name: str, check: Callable[[str], None] = lambda name: None) -> list[Path]:
+    if not os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
+        return [Path(name)]
+    check(name)
+    return images_below(Path(name))
+
+
+def _refuse_above(name: str) -> None:
+    """Raises UserError for a folder that the working one lies in, unless it is spelled out, and for all of a disk.
+
+    A list is written by a program, and one that went wrong must not set off a search of the whole disk.
+    """
+    folder, here = Path(name).resolve(), Path.cwd()
+    if folder in here.parents and (not Path(name).is_absolute() or ".." in Path(name).parts or folder == folder.parent):
+        raise UserError(
+            f"the list names the folder {printable(name)}, which is {printable(folder)}, above the working folder; "
+            "such a folder is searched only if the list spells it out in full, the root only if the command line does"
+        )
+
+
 def read_list(listed: bytes) -> list[str]:
-    """The names in a list, "-" not among them; bytes that are no UTF-8 are kept as the system keeps them."""
-    names = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
-    return [os.fsdecode(name) for name in names if name not in (b"", b"-")]
+    """The names in a list, "-" not among them; bytes that are no UTF-8 are kept as the system keeps them.
+
+    A name a line, or names each ended by NUL, as `find -print0` has them. A byte order mark of UTF-8, UTF-16 or UTF-32
+    is heeded.
+
+    Raises:
+        UserError: If it is of another encoding than its mark says, or has NULs that do not end names, as UTF-16 does.
+    """
+    encoding = next((encoding for mark, encoding in MARKS.items() if listed.startswith(mark)), None)
+    if encoding is not None:
+        try:
+            listed = listed.decode(encoding).encode()
+        except UnicodeError as error:
+            raise UserError(f"the list begins as {encoding} does, but cannot be read as that; {ADVICE}") from error
+    if b"\0" not in listed:
+        return [os.fsdecode(name) for name in listed.splitlines() if name not in (b"", b"-")]
+    if listed.count(b"\0") * 5 >= 2 * len(listed):  # a name of two letters and its NUL have a third
+        raise UserError(f"the list looks like UTF-16 without a byte order mark: it is half NULs; {ADVICE}")
+    names = listed.split(b"\0")
+    last = names.pop()
+    if last and any(b"\n" in name or b"\r" in name for name in (*names, last)):
+        raise UserError(f"the list has NULs and line breaks and does not end with NUL; {ADVICE}")
+    if last:
+        names.append(last)
+    if any(name != name.strip(b"\r\n") or not name for name in names):  # so has UTF-16 in other scripts
+        raise UserError(f"the list has NULs that end no name; {ADVICE}")
+    return [os.fsdecode(name) for name in names if name != b"-"]
 
 
 def images_below(folder: Path) -> list[Path]:
-    """The image files in a folder and its folders, sorted."""
+    """The files in a folder and its folders that look like images, of formats that are not read too; sorted."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         visible = (name for name in sorted(names) if not name.startswith("."))
-        found += [Path(parent) / name for name in visible if Path(name).suffix.lower() in SUFFIXES]
+        found += [path for name in visible if is_image(path := Path(parent) / name)]
     return found

@@ -3,20 +3,41 @@
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from sagan_jax.data.image_file import BadFile, as_array, decode, few, pair, read_mask, unusable
-from sagan_jax.data.layout import Listing, scan
+from sagan_jax.data.image_file import (
+    FULL_RANGE,
+    MAX_PIXELS,
+    BadFile,
+    Reading,
+    as_array,
+    decode,
+    few,
+    find_white,
+    pair,
+    strips,
+    unusable,
+)
+from sagan_jax.data.image_format import is_image
+from sagan_jax.data.layout import scan
+from sagan_jax.data.listing import Listing
+from sagan_jax.data.mask import HALF, decode_mask, reduce
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
 
 def load_folder(
@@ -27,11 +48,13 @@ def load_folder(
     channels: Literal[1, 3] = 3,
     on_bad: str = "refuse",
     memory: float = math.inf,
+    max_pixels: int = MAX_PIXELS,
+    white: int | None = None,
 ) -> tuple[Split, list[BadFile]]:
     """Decodes every image of a folder once, in parallel, and keeps them in memory or leaves them on disk.
 
-    An abnormal image whose mask is missing or unusable, where masks are given at all, counts as bad itself:
-    to call all of it normal would falsify the pixel metrics.
+    An abnormal image without a mask, or with one that cannot be used and is skipped, has no part in pixel metrics:
+    to call all of it normal would be false. Image-level metrics keep it.
 
     Args:
         path: A folder in one of the layouts of `scan`.
@@ -40,12 +63,14 @@ def load_folder(
         channels: 1 (grey) or 3 (RGB).
         on_bad: "refuse" raises if any image cannot be used; "skip" leaves it out.
         memory: How many bytes the decoded images may take; more are left on disk, to be decoded whenever needed.
+        max_pixels: Images of more are bad, and not decoded.
+        white: What is white in 16-bit grey files; None finds it by `find_white` from the normal training images.
 
     Returns:
-        The images, and every file that was not used: skipped images, and what is not an image.
+        The images, and every file that was not used: skipped images and masks, and what is neither.
 
     Raises:
-        UserError: As `scan`; an image cannot be used and `on_bad` is "refuse"; no normal image is left; or a
+        UserError: As `scan`; an image or a mask cannot be used and `on_bad` is "refuse"; no normal image is left; or a
             test image shows exactly what a training image shows (compared decoded, at full size).
     """
     if on_bad not in ("refuse", "skip"):
@@ -53,22 +78,27 @@ def load_folder(
     if (size is None) == (patches is None):
         raise UserError("photographs are either resized or cut into patches: give the size of one of them")
     listing = scan(path)
+    found_white = find_white(listing.train, max_pixels) if white is None else None
+    reading = Reading(max_pixels, (found_white[0] if found_white else FULL_RANGE) if white is None else white)
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
-    as_read = _Reading(size=None if size is None else pair(size), patches=patches, channels=channels, keep=in_memory)
+    side = None if size is None else pair(size)
+    as_read = _Reading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
     found, bad = _read_all(listing, as_read)
-    if bad and on_bad == "refuse":
-        reasons = few([file.reason for file in bad], separator="\n  ")
-        raise UserError(f"{len(bad)} of {files} images cannot be used:\n  {reasons}\nmend or skip them")
+    bad_masks = [item.bad_mask for item in found if item.bad_mask is not None]
+    if (bad or bad_masks) and on_bad == "refuse":
+        reasons = few([file.reason for file in (*bad, *bad_masks)], separator="\n  ")
+        count = f"{len(bad)} of {files} images" + (f" and {len(bad_masks)} masks" if bad_masks else "")
+        raise UserError(f"{count} cannot be used:\n  {reasons}\nmend or skip them")
 
     train, test = [item for item in found if item.kind is None], [item for item in found if item.kind is not None]
     if not train:
         reason = f"none of the {len(listing.train)} normal images can be read: {bad[0].reason}"
         raise UserError(f"{printable(listing.root)}: {reason}")
     _refuse_shared(train, test, listing.root)
-    kinds = [item.kind for item in test if item.kind is not None]
+    kinds = [printable(item.kind) for item in test if item.kind is not None]
     split = Split(
-        name=listing.root.resolve().name,
+        name=printable(listing.root.resolve().name),
         abnormal=",".join(dict.fromkeys(kind for kind in kinds if kind != "good")) or "none",
         train=_images(train, as_read),
         train_ids=_ids(train, listing.root),
@@ -77,9 +107,12 @@ def load_folder(
         test_ids=_ids(test, listing.root),
         test_kinds=np.array(kinds, dtype=np.str_),
         test_masks=None if listing.test_masks is None else _masks(test, as_read),
+        test_marked=None if listing.test_masks is None else np.array([item.is_marked for item in test], bool),
         patches=patches,
+        reading=reading,
+        notes=(*_notes_on_light(train, found_white), *_notes(listing, test, as_read)),
     )
-    return split, bad + list(listing.unread)
+    return split, [*bad, *bad_masks, *listing.unread]
 
 
 class _Reading(NamedTuple):
@@ -89,56 +122,79 @@ class _Reading(NamedTuple):
     patches: Patches | None
     channels: Literal[1, 3]
     keep: bool
+    files: Reading
 
 
 class _Read(NamedTuple):
     path: Path
     kind: str | None  # None for training images
     size: tuple[int, int]  # height and width on disk
+    brightest: int  # value of any channel, decoded
     digest: bytes  # of the decoded image before it is resized
-    mask_path: Path | None
+    mask_paths: tuple[Path, ...] | None
     image: UInt8[np.ndarray, "height width channel"] | None
     mask: Bool[np.ndarray, "height width"] | None
+    halved: bool  # of a mask with soft greys only what is half white counts
+    bad_mask: BadFile | None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it is known what is abnormal in the image."""
+        return self.kind in (None, "good") or self.mask_paths is not None
 
 
 def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[BadFile]]:
     """Every image of a listing that can be used, and those that cannot; each in order."""
-    masks: Sequence[Path | None] = listing.test_masks or (None,) * len(listing.test)
-    jobs: list[tuple[Path, str | None, Path | None, bool]] = [(file, None, None, False) for file in listing.train]
-    for file, kind, mask in zip(listing.test, listing.test_kinds, masks, strict=True):
-        jobs.append((file, kind, mask, listing.test_masks is not None and kind != "good"))
+    masks: Sequence[tuple[Path, ...] | None] = listing.test_masks or (None,) * len(listing.test)
+    jobs: list[tuple[Path, str | None, tuple[Path, ...] | None]] = [(file, None, None) for file in listing.train]
+    jobs += zip(listing.test, listing.test_kinds, masks, strict=True)
 
-    def read(job: tuple[Path, str | None, Path | None, bool]) -> _Read | BadFile:
+    def read(job: tuple[Path, str | None, tuple[Path, ...] | None]) -> _Read | BadFile:
         try:
             return _read(*job, as_read)
         except UserError as error:
             return BadFile(job[0], str(error))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(2 if as_read.files.max_pixels > MAX_PIXELS else None) as pool:  # few large ones at a time
         results = list(pool.map(read, jobs))
     good = [result for result in results if isinstance(result, _Read)]
     return good, [result for result in results if isinstance(result, BadFile)]
 
 
-def _read(path: Path, kind: str | None, mask_path: Path | None, masked: bool, as_read: _Reading) -> _Read:
-    image = decode(path, as_read.channels)
+def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: _Reading) -> _Read:
+    image = decode(path, as_read.channels, as_read.files)
     size = (image.height, image.width)
     if as_read.patches is not None and min(size) < as_read.patches.size:
         side = as_read.patches.size
         raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
-    digest = hashlib.blake2b(repr(size).encode() + image.tobytes(), digest_size=16).digest()
-    mask = None
-    if masked:
-        if mask_path is None:
-            raise unusable(path, "abnormal, but ground_truth has no mask for it")
-        mask = read_mask(mask_path, image_shape=size, size=as_read.size)
-    kept = as_array(image, as_read.size) if as_read.keep else None
-    return _Read(path, kind, size, digest, mask_path, kept, mask if as_read.keep else None)
+    digest = _digest(image)
+    brightest = int(np.max(image.getextrema()))
+    mask, halved, bad_mask = None, False, None
+    if mask_paths is not None:
+        try:
+            mask, halved = decode_mask(mask_paths, image_shape=size)
+        except UserError as error:
+            mask_paths, bad_mask = None, BadFile(mask_paths[0], str(error))
+    if not as_read.keep:
+        return _Read(path, kind, size, brightest, digest, mask_paths, None, None, halved, bad_mask)
+    if mask is not None and as_read.size is not None:
+        mask = reduce(mask, as_read.size)
+    kept = as_array(image, as_read.size)
+    return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, halved, bad_mask)
+
+
+def _digest(image: "Image.Image") -> bytes:
+    """Of size and pixels."""
+    digest = hashlib.blake2b(repr((image.height, image.width)).encode(), digest_size=16)
+    for _, strip in strips(image):
+        digest.update(strip.tobytes())
+    return digest.digest()
 
 
 def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
     if not as_read.keep:
-        return Photographs(tuple(item.path for item in items), _sizes(items), as_read.channels, as_read.size)
+        paths = tuple(item.path for item in items)
+        return Photographs(paths, _sizes(items), as_read.channels, as_read.size, as_read.files)
     assert as_read.size is not None
     kept = [item.image for item in items if item.image is not None]
     return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
@@ -146,7 +202,7 @@ def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
 
 def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
     if not as_read.keep:
-        return Masks(tuple(item.mask_path for item in items), _sizes(items), as_read.size)
+        return Masks(tuple(item.mask_paths for item in items), _sizes(items), as_read.size)
     assert as_read.size is not None
     blank = np.zeros(as_read.size, bool)
     masks = [blank if item.mask is None else item.mask for item in items]
@@ -155,6 +211,40 @@ def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
 
 def _sizes(items: list[_Read]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
+
+
+def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> Iterator[str]:
+    """What is to be said of the range of values."""
+    if found_white is not None:
+        white, greatest = found_white
+        yield (
+            f"white is {white} in 16-bit grey files, as the greatest value of the normal training images is {greatest}"
+            "; it is kept with the model, and files with greater values are refused (--white sets another)"
+        )
+    if (brightest := max(item.brightest for item in train)) < DARK:
+        yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
+
+
+def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[str]:
+    """What is to be said of what was read, and how."""
+    if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
+        yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
+    masked = [item for item in test if item.mask_paths is not None]
+    if as_read.size is not None and masked:
+        height, width = as_read.size
+        yield f"masks are reduced to {height} x {width}: a pixel is abnormal if anything marked falls on it"
+    if listing.test_masks is not None and (unmarked := [item for item in test if not item.is_marked]):
+        kinds = Counter(str(item.kind) for item in unmarked)
+        counts = ", ".join(f"{printable(kind)} {count}" for kind, count in kinds.items())
+        yield (
+            f"{len(unmarked)} of {len(unmarked) + len(masked)} abnormal test images have no mask that can be used and "
+            f"count in image-level metrics alone: {counts}"
+        )
+    if halved := [item.path.name for item in masked if item.halved]:
+        yield (
+            f"the masks of {len(halved)} images have soft greys, as JPEG and smooth resizing leave them; what is at "
+            f"least half white ({HALF} of 255) counts as abnormal: {few(halved)}"
+        )
 
 
 def _refuse_shared(train: list[_Read], test: list[_Read], root: Path) -> None:

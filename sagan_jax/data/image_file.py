@@ -2,24 +2,43 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 
+from sagan_jax.data.image_format import UNREAD, formats, is_raw, why_not_read
 from sagan_jax.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-MAX_PIXELS = 80_000_000  # larger images are refused unread; under the 89 million at which Pillow itself warns
+MAX_PIXELS = 80_000_000  # larger images are refused unread unless allowed; under the 89 million where Pillow warns
+FULL_RANGE = 65_535  # of 16 bits
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
+STRIP = 256  # rows
 SHOWN = 5  # files named in a message before "and n more"
+
+
+class Reading(NamedTuple):
+    """How files become images beside their size; what a model was trained on is scored so too.
+
+    Attributes:
+        max_pixels: Images of more are refused unread.
+        white: What is white in 16-bit grey files that do not declare it.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    white: int = FULL_RANGE
+
+
+USUAL = Reading()
 
 
 class BadFile(NamedTuple):
@@ -30,14 +49,18 @@ class BadFile(NamedTuple):
 
 
 def read_image(
-    path: str | os.PathLike[str], *, channels: Literal[1, 3] = 3, size: int | tuple[int, int] | None = None
+    path: str | os.PathLike[str],
+    *,
+    channels: Literal[1, 3] = 3,
+    size: int | tuple[int, int] | None = None,
+    reading: Reading = USUAL,
 ) -> UInt8[np.ndarray, "height width channels"]:
-    """Decodes one PNG, JPEG, BMP, TIFF or WebP file to 8 bits a channel.
+    """Decodes one PNG, JPEG, BMP, TIFF, WebP, AVIF or HEIC file (see `formats`) to 8 bits a channel.
 
     - The EXIF orientation is applied.
     - Transparency is composited on `BACKGROUND`.
-    - 16-bit grey is scaled by its full range, so that white is 65,535, or what a TIFF declares as its greatest
-      sample value (as 12-bit cameras do): never by the image's own extremes, which would undo its exposure.
+    - 16-bit grey is scaled so that white is `reading.white`, or what a TIFF declares as its greatest sample value (as
+      12-bit cameras do): never by the image's own extremes, which would undo its exposure. Values beyond are refused.
       16-bit colour keeps its high byte. Floating point must lie in [0, 1].
     - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio.
 
@@ -45,62 +68,89 @@ def read_image(
         path: The file.
         channels: 1 (grey) or 3 (RGB), whatever the file has.
         size: (height, width), or one number for both; None keeps the file's own.
+        reading: The limit of pixels, and what is white.
 
     Raises:
         UserError: The file cannot be read as one image of an allowed format; names it and says why.
     """
-    return as_array(decode(Path(path), channels), None if size is None else pair(size))
+    return as_array(decode(Path(path), channels, reading), None if size is None else pair(size))
 
 
-def read_mask(
-    path: str | os.PathLike[str], *, image_shape: tuple[int, int], size: int | tuple[int, int] | None = None
-) -> Bool[np.ndarray, "height width"]:
-    """Reads a mask: whatever is not black is abnormal. Resized by nearest neighbour.
-
-    Raises:
-        UserError: The mask cannot be read, has not the image's height and width, or marks nothing.
-    """
-    from PIL import Image
-
-    mask = decode(Path(path), 1)
-    if (mask.height, mask.width) != image_shape:
-        raise unusable(
-            path, f"the mask is {mask.height} x {mask.width} but its image {image_shape[0]} x {image_shape[1]}"
-        )
-    if mask.getextrema() == (0, 0):
-        raise unusable(path, "the mask of an abnormal image marks nothing")
-    if size is not None:
-        height, width = pair(size)
-        mask = mask.resize((width, height), Image.Resampling.NEAREST)
-    return np.asarray(mask) > 0
-
-
-def decode(path: Path, channels: int, content: bytes | None = None) -> "Image.Image":
+def decode(path: Path, channels: int, reading: Reading = USUAL, content: bytes | None = None) -> "Image.Image":
     """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`.
 
     A file's content, if it is in memory already, is decoded in place of the file; the path then only names it.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
+    with open_image(path, reading.max_pixels, content) as image:
+        declared = _declared_white(image)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        eight_bits = _to_eight_bits(image, reading.white if declared is None else declared, path)
+        mode = "L" if channels == 1 else "RGB"
+        return eight_bits if eight_bits.mode == mode else eight_bits.convert(mode)
+
+
+def find_white(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
+    """What is white in 16-bit grey files of a camera: the full range of the bits that their values need.
+
+    Args:
+        paths: Normal training images. Other kinds, those that declare their white or cannot be read do not count.
+        max_pixels: As in `Reading`.
+
+    Returns:
+        The greatest number of the fewest bits, of `DEPTHS`, that hold all values, and the greatest value; None if none
+        of the files counts.
+    """
+    with ThreadPoolExecutor(2 if max_pixels > MAX_PIXELS else None) as pool:
+        found = [value for value in pool.map(lambda path: _greatest(path, max_pixels), paths) if value is not None]
+    if not found:
+        return None
+    return next((2**bits - 1 for bits in DEPTHS if max(found) < 2**bits), FULL_RANGE), max(found)
+
+
+def _greatest(path: Path, max_pixels: int) -> int | None:
+    try:
+        with open_image(path, max_pixels) as image:
+            if not image.mode.startswith("I") or _declared_white(image) is not None:
+                return None
+            return int(np.asarray(image).max())
+    except UserError:
+        return None
+
+
+def _declared_white(image: "Image.Image") -> int | None:
+    """What a TIFF of more than 8 bits declares as its MaxSampleValue."""
+    declared = getattr(image, "tag_v2", {}).get(281) if image.mode.startswith("I") else None
+    return None if declared is None else int(np.max(declared))
+
+
+@contextmanager
+def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> Iterator["Image.Image"]:
+    """A file, or its content, opened by Pillow, the header checked; what goes wrong inside is a UserError naming it."""
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit, of the whole process; never lowered
     try:
         if content is None and not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
             raise unusable(path, "not a regular file")
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise unusable(path, "the file is empty")
-        with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise unusable(path, f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels")
+        if content is None and (path.suffix.lower() in UNREAD or is_raw(path)):
+            raise unusable(path, f"{path.suffix} files are not read; allowed are {', '.join(formats())}")
+        with Image.open(path if content is None else BytesIO(content), formats=formats()) as image:
+            if image.width * image.height > max_pixels:
+                raise unusable(path, f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
             # MPO is the JPEG of telephones that store a second view behind the photograph itself.
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise unusable(path, "several pages or frames; one image per file is allowed")
-            image.load()
-            white = getattr(image, "tag_v2", {}).get(281)  # what a TIFF declares as its MaxSampleValue
-            upright = _to_eight_bits(ImageOps.exif_transpose(image), white, path)
-            return upright.convert("L" if channels == 1 else "RGB")
+            yield image
     except UserError:
         raise
     except Image.UnidentifiedImageError:
-        raise unusable(path, f"not an image of an allowed format ({', '.join(FORMATS)})") from None
+        raise unusable(path, why_not_read(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
@@ -109,15 +159,15 @@ def decode(path: Path, channels: int, content: bytes | None = None) -> "Image.Im
         raise unusable(path, f"damaged or cut short ({one_line(str(error)) or type(error).__name__})") from error
 
 
-def _to_eight_bits(image: "Image.Image", declared: int | tuple[int, ...] | None, path: Path) -> "Image.Image":
+def _to_eight_bits(image: "Image.Image", white: int, path: Path) -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
-        white = 1.0 if image.mode == "F" else float(np.max(declared or 65_535))
-        if not (values.min() >= 0 and values.max() <= white):  # also catches NaN
-            raise unusable(path, f"values from {values.min():g} to {values.max():g}; allowed are 0 to {white:g}")
-        return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8))
+        top = 1.0 if image.mode == "F" else float(white)
+        if not (values.min() >= 0 and values.max() <= top):  # also catches NaN
+            raise unusable(path, f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
+        return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image).convert("RGB")
@@ -131,8 +181,16 @@ def as_array(image: "Image.Image", size: tuple[int, int] | None = None) -> UInt8
     if size is not None:
         height, width = size
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    values = np.asarray(image)
-    return values[..., None] if values.ndim == 2 else values  # [H, W, C]
+    values = np.empty((image.height, image.width, len(image.getbands())), np.uint8)  # [H, W, C]
+    for top, strip in strips(image):
+        values[top : top + strip.height] = np.asarray(strip).reshape(strip.height, *values.shape[1:])
+    return values
+
+
+def strips(image: "Image.Image") -> Iterator[tuple[int, "Image.Image"]]:
+    """An image's rows, `STRIP` at a time, with the first one's number: Pillow hands pixels out by way of two copies."""
+    for top in range(0, image.height, STRIP):
+        yield top, image.crop((0, top, image.width, min(top + STRIP, image.height)))
 
 
 def resize(

@@ -9,10 +9,16 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from sagan_jax.data.image_file import read_image, read_mask
+from sagan_jax.data.image_file import MAX_PIXELS, USUAL, Reading, read_image
+from sagan_jax.data.mask import read_mask
 from sagan_jax.data.patches import Patches, windows
 
 AHEAD = 4  # photographs decoded ahead of whoever goes through them, in as many threads
+
+
+def ahead_of(reading: Reading) -> int:
+    """How many photographs are decoded ahead: one of those that may be larger than most are."""
+    return AHEAD if reading.max_pixels <= MAX_PIXELS else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +30,14 @@ class Photographs:
         sizes: Height and width of each on disk, upright.
         channels: 1 (grey) or 3 (RGB), whatever the files have.
         size: (height, width) they are resized to; None keeps their own.
+        reading: How the files are read.
     """
 
     paths: tuple[Path, ...]
     sizes: Int[np.ndarray, "photograph 2"]
     channels: Literal[1, 3] = 3
     size: tuple[int, int] | None = None
+    reading: Reading = USUAL
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -41,7 +49,7 @@ class Photographs:
             UserError: As `read_image`: a file that could be read once may be gone or damaged by now.
         """
         if isinstance(index, (int, np.integer)):
-            return read_image(self.paths[index], channels=self.channels, size=self.size)
+            return read_image(self.paths[index], channels=self.channels, size=self.size, reading=self.reading)
         with ThreadPoolExecutor() as pool:
             return np.stack(list(pool.map(self.__getitem__, np.arange(len(self))[index])))
 
@@ -49,7 +57,8 @@ class Photographs:
         """Goes through the images in order, a few decoded ahead."""
         import grain
 
-        return iter(grain.MapDataset.source(self).to_iter_dataset(grain.ReadOptions(AHEAD, AHEAD)))
+        ahead = ahead_of(self.reading)
+        return iter(grain.MapDataset.source(self).to_iter_dataset(grain.ReadOptions(ahead, ahead)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,12 +80,12 @@ class Masks:
     """The masks of photographs on disk; all False where there is no file, for normal ones.
 
     Attributes:
-        paths: The mask files.
+        paths: The mask files of each, mostly one.
         sizes: Height and width of each photograph on disk.
         size: (height, width) they are resized to; None keeps their photographs' own.
     """
 
-    paths: tuple[Path | None, ...]
+    paths: tuple[tuple[Path, ...] | None, ...]
     sizes: Int[np.ndarray, "photograph 2"]
     size: tuple[int, int] | None = None
 
@@ -92,10 +101,10 @@ class Masks:
         if not isinstance(index, (int, np.integer)):
             return np.stack([self[chosen] for chosen in np.arange(len(self))[index]])
         height, width = (int(side) for side in self.sizes[index])
-        path = self.paths[index]
-        if path is None:
+        paths = self.paths[index]
+        if paths is None:
             return np.zeros(self.size or (height, width), bool)
-        return read_mask(path, image_shape=(height, width), size=self.size)
+        return read_mask(paths, image_shape=(height, width), size=self.size)
 
     def take(self, indices: Int[np.ndarray, " count"]) -> "Masks":
         """Some of the masks; none is read."""

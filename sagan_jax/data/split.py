@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped, UInt8
 
+from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.errors import UserError
@@ -43,7 +44,11 @@ class Split(NamedTuple):
         test_ids: The ids of ``test``.
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None if unknown.
         test_masks: True where an image is abnormal; None where nobody marked it.
+        test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; the others have no part in
+            pixel metrics. None where all have.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
+        reading: How files of images were read, and others are to be.
+        notes: What whoever reads a result should know of how the data were read, a sentence each.
     """
 
     name: str
@@ -55,7 +60,10 @@ class Split(NamedTuple):
     test_ids: Shaped[np.ndarray, " m"]
     test_kinds: Shaped[np.ndarray, " m"] | None = None
     test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
+    test_marked: Bool[np.ndarray, " m"] | None = None
     patches: Patches | None = None
+    reading: Reading = USUAL
+    notes: tuple[str, ...] = ()
 
 
 def image_shape(split: Split) -> tuple[int, ...]:
@@ -136,6 +144,7 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
         test_ids=split.test_ids[test],
         test_kinds=None if split.test_kinds is None else split.test_kinds[test],
         test_masks=None if split.test_masks is None else take(split.test_masks, test),
+        test_marked=None if split.test_marked is None else split.test_marked[test],
     )
 
 

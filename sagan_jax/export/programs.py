@@ -60,6 +60,7 @@ def metadata(model: Model) -> dict[str, Any]:
         "method": model.method.name,
         "image_shape": list(model.image_shape),
         "patches": None if model.patches is None else model.patches._asdict(),
+        "reading": model.reading._asdict(),
         "outputs": list(OUTPUTS),
         "threshold": threshold(model.calibration, model.false_positive_rate),
         "false_positive_rate": model.false_positive_rate,

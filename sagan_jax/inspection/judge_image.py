@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sagan_jax.data.image_array import CHANNELS, check_pixels
-from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.data.image_file import Reading, as_array, decode, resize
 from sagan_jax.errors import UserError
 from sagan_jax.inspection.verdicts import BATCH
 from sagan_jax.judging.calibration import calibrated, threshold
@@ -63,7 +63,7 @@ def judge_image(
     rate = model.false_positive_rate if false_positive_rate is None else false_positive_rate
     limit = threshold(model.calibration, rate)
     height, width, channels = model.image_shape
-    photograph = _photograph(image, channels)
+    photograph = _photograph(image, channels, model.reading)
     if model.patches is None:
         pixels = as_array(photograph, (height, width))[None]
         scores = score_images(model.detector, model.state, pixels, batch_size=BATCH, pictures=("map",))
@@ -78,14 +78,14 @@ def judge_image(
     return ImageVerdict(called, float(score), float(share), limit, heat)
 
 
-def _photograph(image: Any, channels: int) -> Any:
+def _photograph(image: Any, channels: int, reading: Reading) -> Any:
     """Pillow's image, "L" or "RGB", of an array, of a file's content or of a file."""
     from PIL import Image
 
     if isinstance(image, bytes):
-        return decode(Path("the image"), channels, image)
+        return decode(Path("the image"), channels, reading, image)
     if isinstance(image, (str, os.PathLike)):
-        return decode(Path(image), channels)
+        return decode(Path(image), channels, reading)
     check_pixels(image)
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in CHANNELS)) or 0 in image.shape:
         hint = "; take np.moveaxis(image, 0, -1)" if image.ndim == 3 and image.shape[0] in CHANNELS else ""

@@ -2,13 +2,17 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sagan_jax import device
-from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, TrainingConfig
+from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.data.folder import load_folder
 from sagan_jax.data.patches import Patches
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import Split, hold_out
+from sagan_jax.detector import abstract_state
 from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
 from sagan_jax.methods.table import Method
@@ -22,7 +26,7 @@ def train_on_folder(
     data: Path,
     folder: FolderConfig,
     method: Method,
-    preset: str,
+    preset: Preset,
     model: Any,
     training: TrainingConfig,
     *,
@@ -30,13 +34,13 @@ def train_on_folder(
     judging: JudgingConfig | None = None,
     hardware: HardwareConfig | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Trains a method on a folder of photographs; every file that is not used is named on stderr.
+    """Trains a method on a folder of photographs; what is not used is named on stderr, with notes.
 
     Args:
         data: The folder, in a layout of `data.layout.scan`.
         folder: How it is read.
         method: How the detector is made.
-        preset: Names the run's folder if `output` names none.
+        preset: Says what is a default; names the run's folder if `output` names none.
         model: The method's settings.
         training: How long and on what it is trained.
         output: Where it goes, and what of it is kept.
@@ -51,6 +55,9 @@ def train_on_folder(
     """
     output, judging = output or OutputConfig(), judging or JudgingConfig()
     machine = device.start_run(hardware or HardwareConfig())
+    side = folder.patch or folder.size
+    if side & (side - 1):  # no method is sure to take it: tell before a whole folder is decoded
+        abstract_state(method.build(model, None), (side, side, folder.channels))
     patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
     split, unused = load_folder(
         data,
@@ -59,9 +66,14 @@ def train_on_folder(
         channels=folder.channels,
         on_bad=folder.on_bad,
         memory=machine.image_memory,
+        max_pixels=folder.max_pixels,
+        white=folder.white,
     )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
+    training, split = fitting_batch(method.training(preset).batch_size, training, split)
+    for note in split.notes:
+        print(f"note: {note}", file=sys.stderr)
     if judging.protocol == "both" and patches is not None:
         raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
     if judging.protocol == "both" and not has_both(split.test_labels):
@@ -69,3 +81,24 @@ def train_on_folder(
     out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
     prepared = prepare(split, method, model, continued(training, out, output), judging.map)
     return run(prepared, out, machine, command(), output=output, judging=judging), out
+
+
+def fitting_batch(default: int, training: TrainingConfig, split: Split) -> tuple[TrainingConfig, Split]:
+    """A default batch size lowered to the training images there are, with a note; one that somebody chose stays.
+
+    Args:
+        default: The batch size that the method's preset has.
+        training: The settings of training.
+        split: The images.
+
+    Raises:
+        UserError: If there are too few images to hold any out.
+    """
+    kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
+    count = len(kept)
+    if isinstance(split.train, Photographs) and split.patches is not None:
+        count = split.train.take(kept).count_patches(split.patches)
+    if training.batch_size != default or training.batch_size <= count:
+        return training, split
+    note = f"the batch size is {count} in place of {training.batch_size}: there are no more images to train on"
+    return replace(training, batch_size=count), split._replace(notes=(*split.notes, note))

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.data.photographs import ahead_of
 from sagan_jax.detector import Picture, Scores
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.calibration import calibrated
@@ -20,7 +21,6 @@ from sagan_jax.runs.model import Model
 
 BATCH = 32  # images scored at once, however few there are: the last bits of a score depend on it
 VIEW = 1024  # longer side of a photograph that a map is laid over, at most
-AHEAD = 4  # large photographs decoded ahead
 
 Called = Literal["normal", "abnormal", "unusable"]
 
@@ -77,7 +77,7 @@ def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | 
 
     def read(path: Path) -> Decoded:
         try:
-            photograph = decode(path, channels)
+            photograph = decode(path, channels, model.reading)
             if model.patches is not None and min(photograph.size) < height:
                 size = f"{photograph.height} x {photograph.width}"
                 return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
@@ -90,8 +90,10 @@ def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | 
         return Decoded(path, image, as_array(photograph), "")
 
     pictures: tuple[Picture, ...] = () if draw is None else ("map",)
+    large = ahead_of(model.reading)
     batch = BATCH if model.patches is None else 1
-    ahead = grain.ReadOptions(min(8, os.cpu_count() or 1), 2 * BATCH) if batch > 1 else grain.ReadOptions(2, AHEAD)
+    threads, kept = (min(8, os.cpu_count() or 1), 2 * BATCH) if batch > 1 else (min(2, large), large)
+    ahead = grain.ReadOptions(threads, kept)
     decoded = grain.MapDataset.source(files).map(read).to_iter_dataset(ahead)
     for together in in_batches(decoded, batch):
         images = [file.image for file in together if file.image is not None]

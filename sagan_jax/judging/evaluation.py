@@ -17,6 +17,8 @@ from sagan_jax.judging.pixel_metrics import (
     aupro,
     bin_edges,
     count_pixels,
+    counted_only,
+    is_counted,
     joined,
     pixel_auroc,
     summarise_pixels,
@@ -60,14 +62,35 @@ def score_test(
         for index, found in enumerate(scored):
             pixels.append(count_pixels(found.map[None], split.test_masks[index][None], edges))
             scores.append(Scores(*(np.asarray(value)[None] for value in found[:3])))
-        return join_scores(scores), joined(pixels)
+        return join_scores(scores), counted_only(joined(pixels), split.test_marked)
     edges = bin_edges(score_images(detector, state, held_out[:PART], pictures=("map",)).map)
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
         found = score_images(detector, state, split.test[part], pictures=("map",))
         pixels.append(count_pixels(found.map, split.test_masks[part], edges))
         scores.append(found._replace(map=None))
-    return join_scores(scores), joined(pixels)
+    return join_scores(scores), counted_only(joined(pixels), split.test_marked)
+
+
+def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
+    """What the pixel metrics of a test set rest on, as JSON values.
+
+    Args:
+        split: The test set.
+        pixels: What its maps come to.
+
+    Returns:
+        `size`, the height and width at which pixels were counted, or None for each photograph's own; `normal_images`,
+        those without a mark; `marked_images`; `left_out`, images that nobody marked; `marked_pixels`.
+    """
+    marked, counted = pixels.regions > 0, is_counted(pixels)
+    return {
+        "size": None if split.patches is not None else list(split.test.shape[1:3]),
+        "normal_images": int((counted & ~marked).sum()),
+        "marked_images": int(marked.sum()),
+        "left_out": int((~counted).sum()),
+        "marked_pixels": int(pixels.abnormal.sum(dtype=np.float64)),
+    }
 
 
 def _even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:

@@ -15,7 +15,7 @@ from sagan_jax.detector import Images, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
 from sagan_jax.judging.metrics import Interval, summarise
-from sagan_jax.judging.pixel_metrics import bin_edges, count_pixels, joined, summarise_pixels
+from sagan_jax.judging.pixel_metrics import bin_edges, count_pixels, counted_only, joined, summarise_pixels
 
 COMPONENTS = 64
 FITTED_NUMBERS = 2**26  # numbers in the images that a run fits its floor on, at most: 256 MB as float32
@@ -139,7 +139,7 @@ def judge_floor(
         "auroc_mean": summarise(split.test_labels, found.mean).auroc,
     }
     if masked:
-        metrics["pixel_auroc"] = summarise_pixels(joined(counts))["pixel_auroc"]
+        metrics["pixel_auroc"] = summarise_pixels(counted_only(joined(counts), split.test_marked))["pixel_auroc"]
     return {"floor": {name: interval._asdict() for name, interval in metrics.items()}}
 
 

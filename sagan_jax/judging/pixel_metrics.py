@@ -84,6 +84,18 @@ def joined(parts: Sequence[PixelCounts]) -> PixelCounts:
     return PixelCounts(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
+def counted_only(counts: PixelCounts, marked: Bool[np.ndarray, " image"] | None) -> PixelCounts:
+    """The counts with nothing in the rows of images that nobody marked; None leaves all."""
+    if marked is None:
+        return counts
+    return PixelCounts(*(field * marked.reshape(-1, *[1] * (field.ndim - 1)) for field in counts))
+
+
+def is_counted(counts: PixelCounts) -> Bool[np.ndarray, " image"]:
+    """Which images have pixels that are counted."""
+    return (counts.normal.sum(axis=1) + counts.abnormal.sum(axis=1)) > 0
+
+
 def pixel_auroc(counts: PixelCounts) -> float:
     """Area under the ROC curve of all pixels of all images.
 
@@ -111,7 +123,7 @@ def summarise_pixels(counts: PixelCounts, *, resamples: int = 1000, seed: int = 
     Images with and without marks are resampled apart, as in `metrics.summarise`; a pixel is never without its image.
 
     Args:
-        counts: Of a whole test set.
+        counts: Of a whole test set; images that are not counted are left out.
         resamples: Bootstrap resamples, at least 1.
         seed: Of the resampling.
 
@@ -120,7 +132,7 @@ def summarise_pixels(counts: PixelCounts, *, resamples: int = 1000, seed: int = 
     """
     if resamples < 1:
         raise UserError(f"resamples is {resamples}; it must be at least 1")
-    _checked(counts)
+    counts = PixelCounts(*(field[is_counted(_checked(counts))] for field in counts))
     marked = counts.regions > 0
     weights = np.zeros((resamples, len(marked)))
     for members, rng in zip((marked, ~marked), np.random.default_rng(seed).spawn(2), strict=True):

@@ -97,6 +97,8 @@ def rendered(folder: Path) -> str:
         ],
         floor=(result or {}).get("floor", {}),
         kinds=(result or {}).get("kinds", []),
+        pixels=(result or {}).get("pixels"),
+        notes=(result or {}).get("notes", []),
         curves=curves,
         hidden=curves["histogram"]["hidden"] if curves else 0,
         losses=panels,

@@ -52,6 +52,13 @@ def summary(result: dict[str, Any]) -> str:
         ]
         if "aupro" in result["strict"]:
             lines += [f"  pixel AUROC        {interval('pixel_auroc')}", f"  AUPRO to 0.3       {interval('aupro')}"]
+        if counted := result.get("pixels"):
+            size = "{} x {}".format(*counted["size"]) if counted["size"] else "each photograph's own size"
+            lines.append(
+                f"  pixels counted at {size}: {counted['marked_pixels']:,} abnormal ones in "
+                f"{counted['marked_images']:,} images, beside {counted['normal_images']:,} images without any"
+                + (f"; {counted['left_out']:,} abnormal images are left out" if counted["left_out"] else "")
+            )
         lines += floor_lines(result)
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
@@ -59,6 +66,7 @@ def summary(result: dict[str, Any]) -> str:
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
+    lines += [f"  note: {note}" for note in result.get("notes", ())]
     if reference := result.get("reference"):
         named = leaks(reference)
         lines += ["", "reference protocol, AUROC (leaks labels; not a result)"]

@@ -34,6 +34,7 @@ def _description(folder: Path, method: Method | None) -> str:
         f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
         f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
         "normal ones, held-out ones among them",
+        *([f"  files      {settings(config['reading'])}"] if "reading" in config else []),
         f"  model      {settings(config['model'])}",
         f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings(config['training'])}",
     ]

@@ -23,7 +23,7 @@ class Evaluated(NamedTuple):
 
     Attributes:
         scores: Strict scores of the test images.
-        result: The metrics, as JSON values: `strict`, where there is more to say `kinds` and `reference`.
+        result: The metrics, as JSON values: `strict`, where there is more to say `pixels`, `kinds` and `reference`.
         false_positive_rate: What the threshold is set for.
         map_limit: What the maps of normal images hardly reach anywhere.
     """
@@ -44,6 +44,8 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
         split.test_labels, scores.total, calibration, rate, pixels, held_out=len(prepared.held_out)
     )
     result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    if pixels is not None:
+        result["pixels"] = evaluation.pixels_counted(split, pixels)
     result |= judge_floor(split, prepared.kept, np.setdiff1d(np.arange(len(split.train)), prepared.kept))
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         result["kinds"] = evaluation.evaluate_kinds(

@@ -7,7 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sagan_jax import run_folder
-from sagan_jax.config import TrainingConfig, settings_from_json, settings_to_json
+from sagan_jax.config import TrainingConfig, require, settings_from_json, settings_to_json
+from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State, abstract_state
@@ -34,6 +35,7 @@ class Model(NamedTuple):
             `held_out` of them support.
         config: The run's `config.json`: data set, classes, training, how it is judged.
         patches: How photographs are cut for it; None if it takes whole images.
+        reading: How files become images for it.
     """
 
     method: Method
@@ -46,6 +48,7 @@ class Model(NamedTuple):
     false_positive_rate: float
     config: Mapping[str, Any]
     patches: Patches | None = None
+    reading: Reading = USUAL
 
     @property
     def held_out(self) -> int:
@@ -102,6 +105,9 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         settings = settings_from_json(type(method.preset("paper")), config["model"])
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
+        reading = Reading(**config.get("reading", {}))
+        for name, value in reading._asdict().items():
+            require(type(value) is int and value >= 1, name, value, "at least 1")
         count = config["train_images"]
         held_out = held_out_count(count, training.validation_fraction)
         images = config.get("kept_patches") or count - held_out
@@ -109,7 +115,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         wanted = config["run"]["false_positive_rate"]
         rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
     state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
-    return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches)
+    return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches, reading)
 
 
 def _method_of(name: str, given: Method | None, where: Path) -> Method:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sagan_jax.config import MapKind, TrainingConfig, settings_to_json
+from sagan_jax.data.image_file import USUAL
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape, take
 from sagan_jax.detector import Detector, State, abstract_state
@@ -70,6 +71,8 @@ def prepare(
         assert isinstance(split.train, Photographs)
         images = split.train.take(kept).count_patches(split.patches)
         identity = {"patches": split.patches._asdict(), "kept_patches": images}
+    if split.reading != USUAL:  # left out otherwise, as it is in older runs
+        identity |= {"reading": split.reading._asdict()}
     shape = image_shape(split)
     detector = make_detector(method, settings, training, images, map_kind)
     identity |= {

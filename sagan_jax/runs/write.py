@@ -7,6 +7,7 @@ import numpy as np
 
 from sagan_jax import run_folder
 from sagan_jax.data.image_file import resize
+from sagan_jax.data.mask import reduce
 from sagan_jax.data.split import take
 from sagan_jax.detector import State
 from sagan_jax.device import Machine
@@ -46,6 +47,7 @@ def write(
     result = prepared.identity | {
         **evaluated.result,
         "images": counts | tested,
+        "notes": list(split.notes),
         "map_limit": evaluated.map_limit,
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": machine.name,
@@ -100,5 +102,5 @@ def _look(prepared: Prepared, state: State, chosen: np.ndarray, size: int = 256)
         rows.append([resize(whole, (size, size)) for whole in (image, scores.reconstructed, scores.map)])
     shown, reconstructed, maps = (np.stack(column) for column in zip(*rows, strict=True))
     if masks is not None:
-        masks = np.stack([resize(mask.astype(np.float32), (size, size)) >= 0.5 for mask in masks])
+        masks = np.stack([reduce(mask, (size, size)) for mask in masks])
     return Views(shown, reconstructed, maps, masks)

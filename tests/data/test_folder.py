@@ -1,4 +1,6 @@
+import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,12 +47,31 @@ def test_mvtec_layout(mvtec):
     np.testing.assert_array_equal(data.test_masks, np.stack([mark(row) > 0 for row in (99, 5, 0, 1)]))
 
 
-def test_masks_are_resized_by_nearest_neighbour(mvtec):
-    data, _ = load_folder(mvtec, size=(10, 15))
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_masks_are_reduced_and_the_notes_say_so(mvtec, memory):
+    data, _ = load_folder(mvtec, size=(10, 15), memory=memory)
     assert data.test_masks is not None
     np.testing.assert_array_equal(data.test_masks[1], mark(5)[1::2, 1::2] > 0)
-    assert data.test_masks.dtype == bool
+    assert data.test_masks[0].dtype == bool
     assert not data.test_masks[0].any()
+    assert data.notes == ("masks are reduced to 10 x 15: a pixel is abnormal if anything marked falls on it",)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_scratches_outlive_any_reduction_and_masks_saved_as_jpeg_are_told_of(mvtec, memory):
+    thin = np.zeros((20, 30), np.uint8)
+    thin[7, 11] = 255
+    save(mvtec / "ground_truth/broken/000_mask.png", thin)
+    (mvtec / "ground_truth/broken/001_mask.png").unlink()
+    save(mvtec / "ground_truth/broken/001_mask.jpg", mark(0))
+    data, _ = load_folder(mvtec, size=2, memory=memory)
+    assert data.test_masks is not None
+    assert data.test_masks[2].tolist() == [[True, False], [False, False]]
+    assert len(data.notes) == 2
+    assert "soft greys" in data.notes[1]
+    assert "masks of 1 images" in data.notes[1]
+    assert "test/broken/001.png" not in data.notes[0]
+    assert data.notes[1].endswith(": 001.png")
 
 
 def test_ganomaly_layout(tmp_path):
@@ -87,8 +108,21 @@ def test_unknown_layouts_say_what_was_found_and_what_is_allowed(tmp_path):
         scan(tmp_path)
     save(tmp_path / "x.png", picture(0))
     save(tmp_path / "bad/y.png", picture(1))
-    with pytest.raises(UserError, match=r"found bad/, x.png; allowed are\n.*train/good.*\n.*0.normal"):
+    with pytest.raises(UserError, match=r"found bad/, x.png; allowed are\n.*train/good.*\n(.*\n)*.*0.normal"):
         scan(tmp_path)
+
+
+def test_images_of_formats_that_are_not_read_are_counted_and_named(tmp_path):
+    for name in ("a.gif", "b.jp2"):
+        save(tmp_path / "data" / name, picture(0))
+    with pytest.raises(UserError, match=r"formats that are not read: 2 \(a.gif, b.jp2\); allowed are PNG, JPEG"):
+        scan(tmp_path / "data")
+    save(tmp_path / "data/c.png", picture(1))
+    save(tmp_path / "data/d.png", picture(2)).rename(tmp_path / "data/d")
+    data, unread = load_folder(tmp_path / "data", size=8)
+    assert data.train_ids.tolist() == ["c.png", "d"]
+    assert [file.path.name for file in unread] == ["a.gif", "b.jp2"]
+    assert data.notes == ("images of formats that are not read were not used: 2 (a.gif, b.jp2)",)
 
 
 def test_folders_without_normal_images_or_with_abnormal_training_are_refused(mvtec):
@@ -129,20 +163,184 @@ def test_bad_files_are_refused_or_skipped_but_always_named(mvtec):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda mask: mask.unlink(), "no mask for it"),
         (lambda mask: save(mask, np.zeros((20, 30), np.uint8)), "marks nothing"),
         (lambda mask: save(mask, mark(0)[:10]), "mask is 10 x 30 but its image 20 x 30"),
         (lambda mask: mask.write_bytes(mask.read_bytes()[:60]), "damaged or cut short"),
     ],
 )
-def test_masks_that_cannot_be_believed(mvtec, change, reason):
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_masks_that_cannot_be_believed_are_refused_or_skipped_without_their_images(mvtec, change, reason, memory):
     change(mvtec / "ground_truth/broken/001_mask.png")
-    data, bad = load_folder(mvtec, size=8, on_bad="skip")
-    assert data.test_kinds.tolist() == ["good", "a_scratch", "broken"]
+    with pytest.raises(UserError, match=f"0 of 7 images and 1 masks cannot be used(.|\n)*001_mask.png: .*{reason}"):
+        load_folder(mvtec, size=8)
+    data, bad = load_folder(mvtec, size=8, on_bad="skip", memory=memory)
+    assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
     assert data.test_masks is not None
-    assert len(data.test_masks) == 3
-    assert [file.path.name for file in bad] == ["001.png"]
-    assert reason in bad[0].reason
+    assert data.test_marked.tolist() == [True, True, True, False]
+    assert not data.test_masks[3].any()
+    assert [file.path.name for file in bad] == ["001_mask.png"]
+    assert "1 of 3 abnormal test images have no mask that can be used" in data.notes[1]
+    assert data.notes[1].endswith("alone: broken 1")
+
+
+def test_a_kind_without_masks_stays_in_the_test_set_and_out_of_pixel_metrics(mvtec):
+    (mvtec / "ground_truth/a_scratch/000_mask.png").unlink()
+    (mvtec / "ground_truth/a_scratch").rmdir()
+    data, bad = load_folder(mvtec, size=8)
+    assert bad == []
+    assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
+    assert data.test_marked.tolist() == [True, False, True, True]
+
+
+def test_masks_may_be_called_as_their_images_and_may_be_several(mvtec):
+    truth = mvtec / "ground_truth"
+    (truth / "broken/000_mask.png").rename(truth / "broken/000.png")
+    for i in range(2):
+        save(truth / f"a_scratch/000/{i:03d}.png", mark(3 * i))
+    (truth / "a_scratch/000_mask.png").unlink()
+    (truth / "broken/stray_mask.png").write_bytes((truth / "broken/000.png").read_bytes())
+    (truth / "nothing").mkdir()
+    for memory in (math.inf, 0.0):
+        data, unread = load_folder(mvtec, size=(20, 30), memory=memory)
+        assert data.test_marked.all()
+        assert data.test_masks is not None
+        np.testing.assert_array_equal(data.test_masks[1], (mark(0) | mark(3)) > 0)
+        np.testing.assert_array_equal(data.test_masks[2], mark(0) > 0)
+        assert [file.path.name for file in unread] == ["stray_mask.png", "nothing"]
+
+
+def test_the_layouts_words_may_be_in_capitals_and_what_is_not_used_is_named(mvtec):
+    for old, new in (("train/good", "train/Good"), ("train", "Train"), ("test/good", "test/GOOD"), ("test", "Test")):
+        (mvtec / old).rename(mvtec / new)
+    (mvtec / "ground_truth").rename(mvtec / "Ground_Truth")
+    save(mvtec / "validation/good/000.png", picture(50))
+    save(mvtec / "Test/loose.png", picture(51))
+    save(mvtec / "Train/loose.png", picture(52))
+    save(mvtec / "loose.png", picture(53))
+    data, unread = load_folder(mvtec, size=8)
+    assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
+    assert data.test_marked.all()
+    assert [str(file.path.relative_to(mvtec)) for file in unread] == [
+        "validation",
+        "loose.png",
+        "Train/loose.png",
+        "Test/loose.png",
+    ]
+    assert "held-out images are drawn from the training images" in unread[0].reason
+
+
+def test_a_name_that_could_be_either_is_refused(mvtec):
+    save(mvtec / "test/ok/000.png", picture(50))
+    with pytest.raises(UserError, match="test/ok would be a kind of anomaly; call it test/good if"):
+        scan(mvtec)
+    (mvtec / "test/ok").rename(mvtec / "test/Good")
+    if len(list((mvtec / "test").iterdir())) == 4:  # capitals matter to this file system
+        with pytest.raises(UserError, match="differ in capitals alone"):
+            scan(mvtec)
+
+
+def test_btad_layout(tmp_path):
+    save(tmp_path / "train/ok/0.bmp", picture(0))
+    save(tmp_path / "test/ok/1.bmp", picture(1))
+    save(tmp_path / "test/ko/2.bmp", picture(2))
+    save(tmp_path / "ground_truth/ko/2.png", mark(1))
+    data, unread = load_folder(tmp_path, size=(20, 30))
+    assert unread == []
+    assert data.test_kinds.tolist() == ["good", "ko"]
+    assert data.test_labels.tolist() == [False, True]
+    np.testing.assert_array_equal(data.test_masks[1], mark(1) > 0)
+
+
+@pytest.fixture
+def candle(tmp_path):
+    rows = ["object,split,label,image,mask"]
+    for i, (split, label) in enumerate(
+        [("train", "normal"), ("test", "anomaly"), ("train", "normal"), ("test", "normal")]
+    ):
+        folder = "Normal" if label == "normal" else "Anomaly"
+        mask = "" if label == "normal" else f"candle/Data/Masks/Anomaly/{i}.png"
+        save(tmp_path / f"candle/Data/Images/{folder}/{i}.JPG", picture(i))
+        rows.append(f"candle,{split},{label},candle/Data/Images/{folder}/{i}.JPG,{mask}")
+    save(tmp_path / "candle/Data/Masks/Anomaly/1.png", mark(2) // 255)
+    rows.append("other,train,normal,other/Data/Images/Normal/0.JPG,")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv/1cls.csv").write_text("\n".join(rows))
+    return tmp_path / "candle"
+
+
+def test_visa_layout(candle):
+    save(candle / "Data/Images/Normal/new.JPG", picture(9))
+    data, unread = load_folder(candle, size=(20, 30))
+    assert data.train_ids.tolist() == ["Data/Images/Normal/0.JPG", "Data/Images/Normal/2.JPG"]
+    assert data.test_ids.tolist() == ["Data/Images/Normal/3.JPG", "Data/Images/Anomaly/1.JPG"]
+    assert data.test_kinds.tolist() == ["good", "anomaly"]
+    np.testing.assert_array_equal(data.test_masks[1], mark(2) > 0)
+    assert [file.path.name for file in unread] == ["new.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("candle,train,normal", "candle,train,anomaly", "training images are normal ones"),
+        ("candle/Data/Images/Normal/0", "../elsewhere/0", "names ../elsewhere/0.JPG, which is not in"),
+        ("label,", "lable,", "lacks the columns label"),
+        ("candle,", "candles,", "has no images of candle"),
+    ],
+)
+def test_a_table_of_visa_that_cannot_be_believed_is_refused(candle, old, new, reason):
+    table = candle.parent / "split_csv/1cls.csv"
+    table.write_text(table.read_text().replace(old, new))
+    with pytest.raises(UserError, match=reason):
+        scan(candle)
+    table.unlink()
+    with pytest.raises(UserError, match=r"1cls.csv is not there; .* a category of VisA"):
+        scan(candle)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX names")
+def test_names_that_are_no_text_become_names_that_are(tmp_path):
+    root = os.path.join(os.fsencode(tmp_path), b"caf\xe9")  # noqa: PTH118 (paths of bytes)
+    for i, place in enumerate(["train/good/0.png", "test/good/1.png", "test/b\udce9/2.png"]):
+        save(Path(os.fsdecode(root)) / place, picture(i))
+    data, _ = load_folder(os.fsdecode(root), size=8)
+    assert (data.name, data.abnormal) == (r"caf\udce9", r"b\udce9")
+    assert data.test_kinds.tolist() == ["good", r"b\udce9"]
+
+
+def sixteen(seed, top=4000):
+    return np.random.default_rng(seed).integers(0, top, (20, 30)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_the_range_of_a_twelve_bit_camera_is_found_from_normal_training_images(tmp_path, memory):
+    for i, place in enumerate(["train/good/0.png", "train/good/1.png", "test/good/2.png", "test/bad/3.png"]):
+        save(tmp_path / place, sixteen(i))
+    data, _ = load_folder(tmp_path, size=(20, 30), channels=1, memory=memory)
+    assert data.reading == (80_000_000, 4095)
+    np.testing.assert_array_equal(data.train[0][..., 0], np.rint(sixteen(0) * (255 / 4095)).astype(np.uint8))
+    np.testing.assert_array_equal(data.test[1][..., 0], np.rint(sixteen(3) * (255 / 4095)).astype(np.uint8))
+    greatest = max(sixteen(0).max(), sixteen(1).max())
+    said = f"white is 4095 in 16-bit grey files, as the greatest value of the normal training images is {greatest};"
+    assert data.notes[0].startswith(said)
+    wide, _ = load_folder(tmp_path, size=8, white=65_535, memory=memory)
+    assert wide.reading.white == 65_535
+    assert wide.train[0].max() <= 16
+    assert wide.notes == ("the training images are nearly black: the brightest value of any of them is 16 of 255",)
+
+
+def test_a_test_image_beyond_the_range_is_refused_not_clipped(tmp_path):
+    save(tmp_path / "train/good/0.png", sixteen(0))
+    save(tmp_path / "test/bad/1.png", sixteen(1, 60_000))
+    with pytest.raises(UserError, match=r"1.png: values from .*; allowed are 0 to 4095"):
+        load_folder(tmp_path, size=8)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_the_limit_of_pixels_goes_with_the_images(mvtec, memory):
+    with pytest.raises(UserError, match=r"7 of 7 images cannot be used(.|\n)*30 x 20 is more than 500 pixels"):
+        load_folder(mvtec, size=8, max_pixels=500)
+    data, _ = load_folder(mvtec, size=8, max_pixels=600, memory=memory)
+    assert data.reading == (600, 65_535)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX names, links and pipes")

@@ -18,6 +18,7 @@ from sagan_jax import device
 from sagan_jax.cli import main
 from sagan_jax.config import HardwareConfig, TrainingConfig
 from sagan_jax.data.image_file import read_image
+from sagan_jax.data.image_format import is_image
 from sagan_jax.data.split import Split
 from sagan_jax.errors import UserError
 from sagan_jax.runs.prepare import prepare
@@ -59,6 +60,9 @@ def test_every_image_of_a_hostile_folder_is_decoded_or_refused_by_name_in_bounde
     found = json.loads(result.stdout)
     said = found["said"]
     assert {name for name, shape in said.items() if shape == [16, 16, 3]} >= set(GOOD)
+    assert len(said) >= 200
+    for name, outcome in said.items():  # an image, or refused by name
+        assert outcome == [16, 16, 3] or (isinstance(outcome, str) and name in outcome), name
     for name in bad:
         assert isinstance(said[name], str), name
         assert name in said[name]
@@ -67,7 +71,9 @@ def test_every_image_of_a_hostile_folder_is_decoded_or_refused_by_name_in_bounde
     reasons = {name: said[name].removeprefix(f"{folder}/{name}: ") for name in bad}
     with capsys.disabled():
         print(f"\npeak memory {found['peak'] / 2**20:.0f} MiB")
-        print(*(f"{name:<22} {reason}" for name, reason in reasons.items()), sep="\n")
+        print(f"{len(said)} files; of each reason an example")
+        examples = {reason: name for name, reason in reasons.items()}
+        print(*(f"{name:<22} {reason}" for reason, name in examples.items()), sep="\n")
 
 
 @st.composite
@@ -126,7 +132,10 @@ def test_a_hostile_folder_is_scored_to_its_end_and_the_good_images_have_scores(h
     assert main(["score", str(run_folder), str(folder), f"--out={out}", "--method=mean_detector:METHOD"]) in (1, 3)
     with out.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = {os.path.relpath(row["file"], folder): row for row in csv.DictReader(file)}
-    assert set(rows) >= {*GOOD, *bad} - {"folder.png"}  # a folder is searched, not scored
+    there = {path.name for path in folder.iterdir() if not path.is_dir() and is_image(path)}
+    assert there >= {*GOOD, *bad} - {"folder.png"}  # a folder is searched, not scored
+    assert set(rows) == there
+    assert all(row["verdict"] != "unusable" or row["reason"] for row in rows.values())
     for name in GOOD:
         assert rows[name]["verdict"] in ("normal", "abnormal"), name
         assert np.isfinite(float(rows[name]["score"]))

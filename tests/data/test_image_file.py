@@ -1,5 +1,6 @@
 import contextlib
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 from photographs import picture, save
 from PIL import Image
 
-from sagan_jax.data import image_file
-from sagan_jax.data.image_file import read_image, read_mask
+from sagan_jax.data import image_file, image_format
+from sagan_jax.data.image_file import Reading, find_white, read_image
 from sagan_jax.errors import UserError
 
 
@@ -107,11 +108,48 @@ def test_decompression_bombs_are_not_opened(tmp_path, width, height):
         read_image(tmp_path / "bomb.png")
 
 
-def test_the_limit_of_pixels_is_a_constant(tmp_path, monkeypatch):
+def test_the_limit_of_pixels_is_a_setting(tmp_path):
     path = save(tmp_path / "a.png", picture(0))
-    monkeypatch.setattr(image_file, "MAX_PIXELS", 599)
     with pytest.raises(UserError, match="30 x 20 is more than 599 pixels"):
+        read_image(path, reading=Reading(max_pixels=599))
+    np.testing.assert_array_equal(read_image(path, reading=Reading(max_pixels=600)), picture(0))
+
+
+def test_a_line_scan_over_the_usual_limit_and_over_pillows_is_read_if_allowed(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    path = tmp_path / "line.png"
+    Image.new("1", (16384, 6000), 1).save(path)  # 98 million pixels, a bit each
+    with warnings.catch_warnings(action="ignore"), pytest.raises(UserError, match="more than 80,000,000 pixels"):
         read_image(path)
+    found = read_image(path, channels=1, size=8, reading=Reading(max_pixels=100_000_000))
+    assert (found == 255).all()
+
+
+def test_the_range_of_a_camera_is_that_of_the_bits_its_values_need(tmp_path):
+    def white(*greatest):
+        paths = [save(tmp_path / f"{i}.png", np.array([[0, value]], np.uint16)) for i, value in enumerate(greatest)]
+        return find_white(paths)
+
+    assert white(4000, 3000) == (4095, 4000)
+    assert white(4096) == (16_383, 4096)
+    assert white(1000, 200) == (1023, 1000)
+    assert white(65_535) == (65_535, 65_535)
+    assert white(200) == (255, 200)
+    eight = save(tmp_path / "eight.png", picture(0))
+    declared = save(tmp_path / "declared.tif", np.array([[0, 4095]], np.uint16), tiffinfo={281: 4095})
+    whole = save(tmp_path / "whole.png", picture(0)[..., 0].astype(np.uint16)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    assert find_white([eight, declared, tmp_path / "cut.png", tmp_path / "not there.png"]) is None
+
+
+def test_twelve_bits_in_sixteen_have_all_their_levels(tmp_path):
+    path = save(tmp_path / "a.png", np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    assert len(np.unique(read_image(path, channels=1))) == 17  # of 256, by the full range of the file
+    found = read_image(path, channels=1, reading=Reading(white=4095))
+    assert len(np.unique(found)) == 256
+    np.testing.assert_array_equal(found.ravel(), np.rint(np.arange(4096) * 255 / 4095))
+    with pytest.raises(UserError, match="values from 0 to 4095; allowed are 0 to 1023"):
+        read_image(path, reading=Reading(white=1023))
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp"])
@@ -150,6 +188,60 @@ def test_a_gif_by_another_name_is_not_let_in(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-def test_mask_of_any_value_but_black(tmp_path):
-    path = save(tmp_path / "m.png", np.array([[0, 1], [255, 0]], np.uint8))
-    assert read_mask(path, image_shape=(2, 2)).tolist() == [[False, True], [True, False]]
+@pytest.mark.skipif("AVIF" not in image_format.formats(), reason="this Pillow has no AVIF")
+def test_avif_is_read_and_stands_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    flat = np.zeros((16, 32, 3), np.uint8)
+    flat[:, 16:] = 200
+    path = save(tmp_path / "a.avif", flat, exif=exif, quality=100)
+    found = read_image(path)
+    assert found.shape == (32, 16, 3)
+    np.testing.assert_allclose(found, np.rot90(flat, -1), atol=6)
+
+
+def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40))
+    for module in (image_file, image_format):
+        monkeypatch.setattr(module, "formats", lambda: image_format.FORMATS)
+    with pytest.raises(UserError, match=r"a.heic: not an image of .*pip install pillow-heif"):
+        read_image(tmp_path / "a.heic")
+    monkeypatch.undo()
+    pytest.importorskip("pillow_heif")
+    assert "HEIF" in image_format.formats()
+    found = read_image(save(tmp_path / "b.heic", np.full((16, 32, 3), 90, np.uint8)))
+    assert found.shape == (16, 32, 3)
+    np.testing.assert_allclose(found, 90, atol=4)
+
+
+def test_raw_files_are_not_taken_for_the_tiff_of_their_thumbnail(tmp_path):
+    thumbnail = save(tmp_path / "a.tif", picture(0)).read_bytes()
+    for name in ("a.dng", "a.NEF", "a.newmake"):
+        (tmp_path / name).write_bytes(thumbnail)
+        assert image_format.is_image(tmp_path / name)
+        assert not image_format.is_read(tmp_path / name)
+        with pytest.raises(UserError, match="files are not read; allowed are PNG"):
+            read_image(tmp_path / name)
+    (tmp_path / "scan").write_bytes(thumbnail)  # no suffix: no other claim
+    np.testing.assert_array_equal(read_image(tmp_path / "scan"), picture(0))
+
+
+def test_what_looks_like_an_image_is_told_by_suffix_or_first_bytes(tmp_path):
+    for kind, name in (("PNG", "bare"), ("JPEG", "x.001"), ("BMP", "x.old"), ("WEBP", "y"), ("TIFF", "z")):
+        Image.fromarray(picture(0)).save(tmp_path / name, kind)
+        assert image_format.is_read(tmp_path / name), name
+    for kind, name in (("GIF", "bare gif"), ("GIF", "a.gif"), ("JPEG2000", "b"), ("PPM", "c.ppm")):
+        Image.fromarray(picture(0)).save(tmp_path / name, kind)
+        assert image_format.is_image(tmp_path / name), name
+        assert not image_format.is_read(tmp_path / name), name
+    (tmp_path / "BMW.txt").write_text("BMW and other cars, at some length, but no picture of any")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x1cftypisom" + bytes(20))
+    for name in ("BMW.txt", "clip.mp4", "not there", "."):
+        assert not image_format.is_image(tmp_path / name), name
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_of_several_strips_is_whole(tmp_path, channels):
+    drawn = picture(0, (2 * image_file.STRIP + 7, 5, channels)).squeeze()
+    found = read_image(save(tmp_path / "a.png", drawn), channels=channels)
+    np.testing.assert_array_equal(found.squeeze(), drawn)

@@ -10,7 +10,7 @@ from mean_detector import MEAN
 from photographs import picture, save
 from PIL import Image
 
-from sagan_jax.data.image_file import resize
+from sagan_jax.data.image_file import Reading, resize
 from sagan_jax.data.patches import Patches
 from sagan_jax.errors import UserError
 from sagan_jax.inspection.judge_image import judge_image
@@ -56,6 +56,15 @@ def test_a_file_in_memory_is_read_as_on_disk(tmp_path):
     found = judge_image(model, (tmp_path / "turned.jpg").read_bytes())
     assert found.score == file_verdict(model, tmp_path / "turned.jpg")[0].score
     assert found.map.shape == (30, 20)
+
+
+def test_a_file_is_read_by_what_is_white_for_the_model_and_its_limit_of_pixels(tmp_path):
+    eight = picture(3)[..., 0]
+    path = save(tmp_path / "twelve.png", np.rint(eight * (4095 / 255)).astype(np.uint16))
+    model = make_model(1)._replace(reading=Reading(white=4095))
+    assert len({judge_image(model, given).score for given in (path, path.read_bytes(), eight)}) == 1
+    with pytest.raises(UserError, match="the image: 30 x 20 is more than 9 pixels"):
+        judge_image(model._replace(reading=Reading(max_pixels=9)), path.read_bytes())
 
 
 def test_the_false_positive_rate_sets_the_threshold():

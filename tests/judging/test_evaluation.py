@@ -3,7 +3,7 @@ import pytest
 
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict
-from sagan_jax.judging.pixel_metrics import count_pixels
+from sagan_jax.judging.pixel_metrics import count_pixels, counted_only
 from sagan_jax.report.text import sweep
 
 LABELS = np.array([False] * 4 + [True] * 4)
@@ -33,6 +33,25 @@ def test_each_kind_is_told_from_all_normal_images():
     bent, torn = evaluate_kinds(LABELS, kinds, SCORES, 0.85, pixels)
     assert bent == {"name": "bent", "images": 2, "auroc": 6 / 8, "recall": 0.0, "pixel_auroc": 0.5, "aupro": 0.15}
     assert torn == {"name": "torn", "images": 2, "auroc": 1.0, "recall": 1.0, "pixel_auroc": 1.0, "aupro": 1.0}
+
+
+def test_abnormal_images_that_nobody_marked_count_as_images_and_not_as_pixels():
+    maps, masks = np.ones((8, 4, 4)), np.zeros((8, 4, 4), bool)
+    masks[4:6, :2] = True
+    maps[4:6, :2] = 2.0
+    maps[6:] = 2.0  # would all be false positives if their lack of a mask were taken for one that marks nothing
+    pixels = count_pixels(maps, masks, np.array([1.5]))
+    calibration = calibrate(np.linspace(0, 1, 1001))
+    marked = np.array([True] * 6 + [False] * 2)
+    strict = evaluate_strict(LABELS, SCORES, calibration, 0.15, counted_only(pixels, marked))
+    assert strict["pixel_auroc"]["value"] == strict["pixel_auroc"]["low"] == strict["aupro"]["value"] == 1.0
+    assert strict["auroc"] == evaluate_strict(LABELS, SCORES, calibration, 0.15)["auroc"]
+    assert evaluate_strict(LABELS, SCORES, calibration, 0.15, pixels)["pixel_auroc"]["value"] < 1
+    kinds = np.array(["good"] * 4 + ["bent"] * 2 + ["torn"] * 2)
+    bent, torn = evaluate_kinds(LABELS, kinds, SCORES, 0.85, counted_only(pixels, marked))
+    assert bent["pixel_auroc"] == 1.0
+    assert torn["images"] == 2
+    assert "pixel_auroc" not in torn
 
 
 def test_a_sweep_lists_each_class_and_the_mean():

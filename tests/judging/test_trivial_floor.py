@@ -77,6 +77,16 @@ def test_a_run_has_the_floor_of_its_own_images_beside_the_networks_figure():
     assert set(judge_floor(make_split(masks=False), kept, np.arange(4))["floor"]) == {"auroc_worst", "auroc_mean"}
 
 
+def test_the_floor_counts_no_pixels_of_images_that_nobody_marked():
+    split, kept, held_out = make_split(), np.arange(4, 20), np.arange(4)
+    masks, marked = split.test_masks.copy(), np.arange(10) < 9
+    masks[9] = False  # the last image has no mask
+    unmarked = judge_floor(split._replace(test_masks=masks, test_marked=marked), kept, held_out)["floor"]
+    gone = split._replace(test=split.test[:9], test_labels=split.test_labels[:9], test_masks=masks[:9])
+    assert unmarked["pixel_auroc"] == judge_floor(gone, kept, held_out)["floor"]["pixel_auroc"]
+    assert unmarked["auroc_worst"] == judge_floor(split, kept, held_out)["floor"]["auroc_worst"]
+
+
 def test_the_floor_is_left_out_with_a_word_of_patches_and_without_one_where_nothing_can_be_told():
     split, kept = make_split(), np.arange(20)
     cut = judge_floor(split._replace(patches=Patches(8, 4)), kept, kept)

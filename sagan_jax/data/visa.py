@@ -1,0 +1,74 @@
+"""VisA's layout, whose split a table tells (Zou et al., "SPot-the-Difference self-supervised pre-training", 2022)."""
+
+import csv
+from pathlib import Path
+
+from sagan_jax.data.image_file import BadFile, few
+from sagan_jax.data.image_format import is_image
+from sagan_jax.data.listing import Listing
+from sagan_jax.errors import UserError, one_line, printable
+
+TABLE = "split_csv/1cls.csv"  # beside the categories' folders; the split of the paper's one-class setting
+COLUMNS = {"object", "split", "label", "image", "mask"}
+
+
+def scan_visa(root: Path, images: Path) -> Listing:
+    """Lists one category of VisA by the set's own table of its split.
+
+    Args:
+        root: The category's folder.
+        images: Its folder of images.
+
+    Raises:
+        UserError: If the table is not there, cannot be read, or says what no split can be.
+    """
+    home = root.resolve().parent
+    rows = _rows(home / TABLE, root.resolve().name)
+    places = {row["image"]: root / _below(home, root, row["image"]) for row in rows}
+    masks = {row["image"]: root / _below(home, root, row["mask"]) for row in rows if row["mask"]}
+    train = sorted(places[row["image"]] for row in rows if row["split"] == "train")
+    wrong = [row["image"] for row in rows if row["split"] == "train" and row["label"] != "normal"]
+    if wrong or not train:
+        raise UserError(f"{TABLE}: training images are normal ones, here are {few(wrong) or 'none'}")
+    tested = [row for row in rows if row["split"] == "test"]
+    tested.sort(key=lambda row: (row["label"] != "normal", row["image"]))
+    listed = {place.resolve() for place in places.values()}
+    rest = sorted(file for file in images.rglob("*") if is_image(file) and file.resolve() not in listed)
+    return Listing(
+        root,
+        "visa",
+        train=tuple(train),
+        test=tuple(places[row["image"]] for row in tested),
+        test_kinds=tuple("good" if row["label"] == "normal" else row["label"] for row in tested),
+        test_masks=tuple(
+            (masks[row["image"]],) if row["label"] != "normal" and row["image"] in masks else None for row in tested
+        ),
+        unread=tuple(BadFile(file, f"{printable(file)}: not used; {TABLE} does not have it") for file in rest),
+    )
+
+
+def _rows(table: Path, category: str) -> list[dict[str, str]]:
+    if not table.is_file():
+        raise UserError(
+            f"{printable(table)} is not there; a folder with Data/Images is a category of VisA, and this file of the "
+            "set says which of its images are for training and which for testing"
+        )
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := COLUMNS - set(reader.fieldnames or ()):
+                raise UserError(f"{printable(table)} lacks the columns {', '.join(sorted(missing))}")
+            rows = [row for row in reader if row["object"] == category]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{printable(table)} cannot be read: {one_line(str(error))}") from error
+    if not rows:
+        raise UserError(f"{printable(table)} has no images of {printable(category)}")
+    return rows
+
+
+def _below(home: Path, root: Path, name: str) -> Path:
+    """A path of the table, relative to the category's folder."""
+    try:
+        return (home / name).resolve().relative_to(root.resolve())
+    except ValueError:
+        raise UserError(f"{TABLE} names {printable(name)}, which is not in {printable(root)}") from None
