@@ -163,13 +163,13 @@ def test_a_truncated_cifar_10_archive_is_named(tmp_path, kept):
     [
         b"",
         b"hello",
-        gzip.compress(b"hello"),
-        gzip.compress(bytes([0, 0, 9, 1, 0, 0, 0, 1, 5])),  # signed bytes
-        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 6])),  # three announced, two there
-        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 6])),  # one announced, two there
-        gzip.compress(bytes([0, 0, 8, 3, 0, 0])),
-        gzip.compress(bytes([0, 0, 8])),
-        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))[:-5],
+        gzip.compress(b"hello", mtime=0),
+        gzip.compress(bytes([0, 0, 9, 1, 0, 0, 0, 1, 5]), mtime=0),  # signed bytes
+        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 6]), mtime=0),  # three announced, two there
+        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 6]), mtime=0),  # one announced, two there
+        gzip.compress(bytes([0, 0, 8, 3, 0, 0]), mtime=0),
+        gzip.compress(bytes([0, 0, 8]), mtime=0),
+        gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]), mtime=0)[:-5],
     ],
 )
 def test_a_truncated_or_foreign_idx_file_is_named(tmp_path, content):
