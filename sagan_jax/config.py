@@ -113,8 +113,8 @@ class RestorationConfig:
     """Share of damaged regions that are curves and scratches; the others are blobs and boxes."""
     opacity: float = 0.5
     """The least opacity of damage, over 0 and at most 1."""
-    map_floor: float = 0.75
-    """The map is the image's lines times this much and the damage found there: the less, the more the damage counts."""
+    map_floor: float = 0.02
+    """Added to the damage found at a pixel, before it is multiplied with the lines there and with what was repaired."""
     worst_share: float = 0.01
     """The score is the mean of this share of the map's pixels, the worst ones."""
 

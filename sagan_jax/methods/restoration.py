@@ -37,6 +37,8 @@ _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
 _POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
+_CHANGE = 1.5
+"""Deviation of the blur of what was repaired, in 64ths of the image's side."""
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
 """Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
 
@@ -121,7 +123,9 @@ def restoration_gan(
             output: Any = restorer.apply(variables, images, train=False)
             repaired, logits = output
         found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
-        heat = lines(images) * (repair.map_floor + found)
+        change = blurred(repaired - images, _CHANGE * images.shape[1] / 64)  # with its sign: grain cancels
+        change = jnp.square(change).mean(axis=-1)  # [B, H, W]
+        heat = lines(images) * (repair.map_floor + found) * jnp.sqrt(jnp.sqrt(change))
         total = worst_share(heat, repair.worst_share)
         reconstruction = squared_error(images, repaired).mean(axis=(1, 2, 3))
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
