@@ -115,7 +115,7 @@ class RestorationConfig:
     """The least opacity of damage, over 0 and at most 1."""
     map_floor: float = 0.75
     """The map is the image's lines times this much and the damage found there: the less, the more the damage counts."""
-    worst_share: float = 0.05
+    worst_share: float = 0.01
     """The score is the mean of this share of the map's pixels, the worst ones."""
 
     def __post_init__(self) -> None:
@@ -399,11 +399,18 @@ def sagan_preset(name: Preset) -> SaganConfig:
         The settings; change single ones with `dataclasses.replace`.
     """
     if name == "inspection":
-        return SaganConfig(width=16, decay="cosine", repair=RestorationConfig(restoration=True))
+        return SaganConfig(
+            width=16,
+            weight_adversarial=0.05,
+            weight_latent=0.05,
+            decay="cosine",
+            beta1=0.9,
+            repair=RestorationConfig(restoration=True),
+        )
     return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
 
 
-INSPECTION = TrainingConfig(epochs=10, steps=1200, batch_size=32, flip=True, validation_fraction=0.15)
+INSPECTION = TrainingConfig(epochs=5, steps=1000, batch_size=32, flip=True, validation_fraction=0.15)
 """How the preset for inspection is trained, on however many photographs."""
 
 

@@ -1,6 +1,7 @@
 """A detector that compiles in no time, for tests of what is around one: it learns a mean image."""
 
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,11 @@ def init(key, image_shape):
     return {"mean": jax.random.normal(key, image_shape), "step": jnp.zeros((), jnp.int32)}
 
 
-def update(state, batch, key):
+def update(rate, state, batch, key):
     noise = jax.random.normal(key, batch.shape[1:])
     error = batch.mean(axis=0) + 0.01 * noise - state["mean"]
     loss = (error**2).mean()
-    return {"mean": state["mean"] + 0.1 * error, "step": state["step"] + 1}, {"generator_loss": loss}
+    return {"mean": state["mean"] + rate * error, "step": state["step"] + 1}, {"generator_loss": loss}
 
 
 def score(state, images, statistics="running"):
@@ -27,12 +28,18 @@ def score(state, images, statistics="running"):
     return Scores(total, total, jnp.zeros_like(total), errors, reconstructed)
 
 
-MEAN = Detector(init, update, score)
-
-
 @dataclass(frozen=True, kw_only=True)
 class MeanConfig:
-    """The mean image has no settings."""
+    """The mean image's one setting."""
+
+    rate: float = 0.1
+    """How far a step moves it to the mean of the batch."""
 
 
-METHOD = Method("mean", lambda preset: MeanConfig(), lambda settings, steps: MEAN, batch_size=8)
+@lru_cache
+def mean(settings, steps=None):
+    return Detector(init, partial(update, settings.rate), score)
+
+
+MEAN = mean(MeanConfig())
+METHOD = Method("mean", lambda preset: MeanConfig(), mean, batch_size=8)

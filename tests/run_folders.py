@@ -6,6 +6,7 @@ import numpy as np
 
 from sagan_jax import run_folder
 from sagan_jax.data.split import Split
+from sagan_jax.detector import Scores
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate, calibrated
 from sagan_jax.report import thumbnails
@@ -62,8 +63,7 @@ def write_run(folder, split, *, finished=True):
     if len(scores):
         strict = evaluation.evaluate_strict(split.test_labels, scores, calibration, 0.05)
     shares = calibrated(calibration, scores)
-    fields = {"reconstruction": scores, "latent": scores, "total": scores}
-    run_folder.write_scores(folder / "scores.csv", split, fields, shares)
+    run_folder.write_scores(folder / "scores.csv", split, Scores(scores, scores, scores), shares)
     labels = split.test_labels
     result = CONFIG | {
         "strict": {"epoch": 2} | strict,

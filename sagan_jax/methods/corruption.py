@@ -39,28 +39,29 @@ def damage(
     uniform = _uniform(draw_key, (batch, 1, 1, channels), 16)
 
     regions = _regions(region_key, (2 * batch, height, width), config.lines)  # [2B, H, W]
-    second = jnp.where(uniform(0, 1)[..., 0] < 0.5, regions[batch:], 0.0)
+    second = jnp.where(uniform(0.0, 1.0)[..., 0] < 0.5, regions[batch:], 0.0)
     region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
 
-    shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([height, width]))
+    shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([[height, width]]))
     twice = jnp.concatenate([jnp.roll(images, 1, axis=0), images])
     moved = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(twice, shifts)
     other_image, other_place = moved[:batch], moved[batch:]
     texture = smooth_noise(texture_key, (batch, height, width, channels), (4, 8, 16, 32, 64))
+    of_place = other_place[:, :1, :1, :]
     one_colour = jnp.where(
-        uniform(0, 1, grey=True) < 0.5, uniform(-1, 1), other_place[:, :1, :1, :] + uniform(-0.6, 0.6, grey=True)
+        uniform(0.0, 1.0, grey=True) < 0.5, uniform(-1.0, 1.0), of_place + uniform(-0.6, 0.6, grey=True)
     )
     flat = one_colour + uniform(0.0, 0.3, grey=True) * texture
     light = images * uniform(0.5, 1.4, grey=True) + uniform(-0.5, 0.5, grey=True) + uniform(-0.1, 0.1)
     near, far = (_blur(height, width, sigma * height / 64) for sigma in (2.0, 6.0))
     around = far(images * (1 - region)) / (far(1 - region) + 1e-3)
-    filled = around + uniform(0, 0.15, grey=True) * texture
+    filled = around + uniform(0.0, 0.15, grey=True) * texture
     fillings = jnp.stack([other_image, other_place, flat, light, near(images), filled])  # [6, B, H, W, C]
 
     chances = jnp.array([0.20, 0.15, 0.25, 0.20, 0.05, 0.15])
     kind = jax.random.choice(kind_key, _FILLINGS, (batch,), p=chances)
     filling = jnp.take_along_axis(fillings, kind[None, :, None, None, None], axis=0)[0]
-    opacity = uniform(config.opacity, 1.0, grey=True) * (uniform(0, 1, grey=True) >= config.whole)
+    opacity = uniform(config.opacity, 1.0, grey=True) * (uniform(0.0, 1.0, grey=True) >= config.whole)
     damaged = jnp.clip(images + opacity * region * (filling - images), -1, 1)
     change = jnp.abs(damaged - images).max(axis=-1, keepdims=True)
     mask = _blur(height, width, 0.7)(change)[..., 0] > _SEEN  # [B, H, W]
@@ -85,8 +86,8 @@ def other_light(
     sharp = images + uniform(-0.8, 0.8, grey=True) * (images - soft)
     contrast = jnp.exp(uniform(-0.4, 0.4, grey=True))
     lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
-    lit = lit + uniform(0, 0.06, grey=True) * jax.random.normal(grain_key, (batch, height, width, 1))
-    return jnp.clip(jnp.where(uniform(0, 1, grey=True) < share, lit, images), -1, 1)
+    lit = lit + uniform(0.0, 0.06, grey=True) * jax.random.normal(grain_key, (batch, height, width, 1))
+    return jnp.clip(jnp.where(uniform(0.0, 1.0, grey=True) < share, lit, images), -1, 1)
 
 
 def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int, ...]) -> Float[Array, "b h w c"]:
@@ -116,9 +117,9 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
         return jnp.exp(uniform(float(np.log(low)), float(np.log(high))))
 
     # Pixels from a random centre, turned by a random angle: u along, v across. [B, H, W]
-    y = jnp.arange(height, dtype=jnp.float32)[None, :, None] - uniform(0, height)
-    x = jnp.arange(width, dtype=jnp.float32)[None, None, :] - uniform(0, width)
-    angle = uniform(0, np.pi)
+    y = jnp.arange(height, dtype=jnp.float32)[None, :, None] - uniform(0.0, float(height))
+    x = jnp.arange(width, dtype=jnp.float32)[None, None, :] - uniform(0.0, float(width))
+    angle = uniform(0.0, np.pi)
     u, v = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
 
     # How many pixels inside its edge a pixel is, for each shape.
@@ -126,7 +127,7 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
     short = long * ratio
     ellipse = jnp.sqrt((u / long) ** 2 + (v / short) ** 2 + 1e-6)
     ragged = 0.45 * smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]
-    blob = (1 - ellipse + ragged * uniform(0, 1)) * short
+    blob = (1 - ellipse + ragged * uniform(0.0, 1.0)) * short
     reach, thickness = log_uniform(0.15, 0.8) * side, log_uniform(0.6, 2.5)
     level = smooth_noise(level_key, (*shape, 1), (3, 4, 6, 9))[..., 0] - uniform(-0.5, 0.5)
     slope = jnp.sqrt(sum(jnp.square(part) for part in jnp.gradient(level, axis=(1, 2))) + 1e-4)
@@ -134,7 +135,7 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
     scratch = jnp.minimum(thickness - jnp.abs(v + uniform(-0.01, 0.01) * u**2), reach - jnp.abs(u))
     box = jnp.minimum(long - jnp.abs(u), short - jnp.abs(v))
 
-    draw = uniform(0, 1)
+    draw = uniform(0.0, 1.0)
     area = jnp.where(draw < lines + 0.75 * (1 - lines), blob, box)
     inside = jnp.where(draw < 0.6 * lines, curve, jnp.where(draw < lines, scratch, area))
     return jax.nn.sigmoid(2 * inside / log_uniform(0.4, 2.0))  # a soft edge, or the seam is all that is learned

@@ -105,7 +105,7 @@ def restoration_gan(
 
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
         training = start(key, image_shape)
-        return RestorationState(training, training.generator.statistics)
+        return RestorationState(training, jax.tree.map(jnp.copy, training.generator.statistics))  # a buffer of its own
 
     def update(state: RestorationState, batch: Array, key: Array) -> tuple[RestorationState, Metrics]:
         training, metrics = step(state.training, batch, key)

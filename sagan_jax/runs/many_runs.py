@@ -151,7 +151,6 @@ def _train_many(
                 end_epoch(
                     state,
                     partial(images.__getitem__, subsets[i]),
-                    len(subsets[i]),
                     epoch,
                     _one_of(learned, i),
                     _one_of(metrics, i),

@@ -24,6 +24,7 @@ class Prepared(NamedTuple):
         method: How the detector is made.
         settings: The method's settings.
         training: How long and on what it is trained.
+        images: How many images, or patches of them, are trained on.
         kept: Which of the split's training images are trained on.
         held_out: The others: for the validation loss and for calibration.
         image_shape: [H, W, C] of what the detector takes, images or patches of them.
@@ -36,6 +37,7 @@ class Prepared(NamedTuple):
     method: Method
     settings: Any
     training: TrainingConfig
+    images: int
     kept: Int[np.ndarray, " kept"]
     held_out: np.ndarray | Photographs
     image_shape: tuple[int, ...]
@@ -84,7 +86,7 @@ def prepare(
     }
     like = abstract_state(detector, shape)
     return Prepared(
-        split, method, settings, training, kept, take(split.train, held_out), shape, detector, like, identity
+        split, method, settings, training, images, kept, take(split.train, held_out), shape, detector, like, identity
     )
 
 

@@ -86,6 +86,6 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
                 prepared.detector, start, images, training, first_epoch=done, progress=progress, mesh=machine.mesh
             )
         for epoch, learned, metrics in epochs:
-            state = end_epoch(state, normal, len(images), epoch, learned, metrics, time.monotonic() - started)
+            state = end_epoch(state, normal, epoch, learned, metrics, time.monotonic() - started)
             started = time.monotonic()
         return finish(state)

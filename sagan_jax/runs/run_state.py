@@ -21,6 +21,7 @@ from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
 from sagan_jax.runs.prepare import Prepared
+from sagan_jax.training.loop import steps_per_epoch
 
 
 class Trained(NamedTuple):
@@ -115,7 +116,6 @@ def first_state(prepared: Prepared) -> State:
 def end_epoch(
     run: RunState,
     normal: Callable[[], np.ndarray],
-    images: int,
     epoch: int,
     state: State,
     metrics: dict[str, Any],
@@ -126,7 +126,6 @@ def end_epoch(
     Args:
         run: The run; its history gets the line.
         normal: Gives normal images that are trained on, in memory, to fit more on than the networks.
-        images: How many images an epoch has.
         epoch: Epochs done.
         state: After this one.
         metrics: Means over its steps.
@@ -145,7 +144,8 @@ def end_epoch(
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
     if run.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
-    row |= {"seconds": round(seconds, 2), "images_per_second": round(images / seconds, 2)}
+    shown = steps_per_epoch(prepared.images, training) * training.batch_size
+    row |= {"seconds": round(seconds, 2), "images_per_second": round(shown / seconds, 2)}
     run.history.append(row)
     if device.is_first_host():
         run_folder.write_metrics(run.folder / "metrics.jsonl", run.history)

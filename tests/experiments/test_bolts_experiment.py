@@ -3,7 +3,12 @@ import json
 import pytest
 
 from experiments import bolts
+from sagan_jax.cli import parse_as
 from sagan_jax.data.bolts.scenes import KINDS
+
+
+def parse(argv):
+    return parse_as(bolts.Bolts, "python -m experiments.bolts", argv)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,9 @@ def test_it_is_said_to_be_synthetic_wherever_it_is_shown(folder):
 
 
 def test_the_paper_and_the_quick_run_set_the_defaults():
-    options = bolts.parse([])
+    options = parse([])
     assert options.site == "station"
     assert (options.size, options.training.epochs, options.training.batch_size) == (128, 15, 32)
-    assert bolts.parse(["--quick"]).training.epochs == bolts.QUICK_EPOCHS
-    assert bolts.parse(["--quick", "--epochs=2"]).training.epochs == 2
-    assert bolts.parse(["--method=skip_ganomaly"]).training.batch_size == 64
+    assert parse(["--quick"]).training.epochs == bolts.QUICK_EPOCHS
+    assert parse(["--quick", "--epochs=2"]).training.epochs == 2
+    assert parse(["--method=skip_ganomaly"]).training.batch_size == 64

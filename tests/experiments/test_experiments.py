@@ -67,7 +67,7 @@ def test_a_size_the_networks_cannot_take_ends_with_2_before_anything_is_written(
 
 def test_a_device_that_is_not_there_ends_with_2(tmp_path, capsys):
     assert main("digits", ["--abnormal=3", "--device=gpu", f"--out={tmp_path / 'run'}"]) == 2
-    assert "device gpu is not to be had here; JAX sees cpu" in capsys.readouterr().err
+    assert "there is no device gpu here; JAX sees cpu" in capsys.readouterr().err
 
 
 def test_data_that_can_be_had_nowhere_ends_with_2_and_names_the_experiment_without_download(

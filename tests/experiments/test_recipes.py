@@ -15,7 +15,7 @@ from PIL import Image
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 _BASH = re.findall(r"```bash\n(.*?)```", GUIDE, re.DOTALL)
-COMMANDS = [shlex.split(line) for block in _BASH for line in block.splitlines()]
+COMMANDS = [shlex.split(line) for block in _BASH for line in block.replace("\\\n", "").splitlines()]
 
 
 def python(*parts):
@@ -52,11 +52,11 @@ def test_a_method_in_one_file_is_trained_scored_and_exported_by_the_guides_comma
     trained = run(folder, "--out=runs/autoencoder")
     assert trained.returncode == 0, trained.stderr
     assert "autoencoder, epoch 3 of 3" in trained.stdout
-    assert "loss=" in trained.stderr  # its own, on the progress bar
+    assert "reconstruction=" in trained.stderr  # its own loss, on the progress bar
     result = json.loads((folder / "runs/autoencoder/result.json").read_text())
     assert result["method"] == "autoencoder"
     rows = [json.loads(line) for line in (folder / "runs/autoencoder/metrics.jsonl").read_text().splitlines()]
-    assert all("loss" in row for row in rows)
+    assert all("reconstruction_loss" in row for row in rows)
     assert (folder / "runs/autoencoder/losses.png").stat().st_size > 5000
 
     scored = run(folder, "score")

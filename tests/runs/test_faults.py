@@ -321,4 +321,4 @@ def test_a_damaged_checkpoint_stops_a_run_which_goes_on_from_the_one_it_names(tm
 
 def test_a_gpu_asked_for_where_there_is_none_is_an_error_that_says_what_there_is(capsys):
     assert guarded(lambda: device.start_run(HardwareConfig(device="gpu"))) == 2
-    assert "device gpu is not to be had here; JAX sees cpu" in capsys.readouterr().err
+    assert "there is no device gpu here; JAX sees cpu" in capsys.readouterr().err

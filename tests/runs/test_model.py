@@ -13,11 +13,18 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"image_shape": [16, 16, 1], "method": "other"})])
+@pytest.mark.parametrize("config", ["{", "[]", "{}"])
 def test_a_configuration_that_is_none_is_refused(tmp_path, config):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(UserError, match=r"config\.json|damaged or of another version"):
+        load_model(tmp_path)
+
+
+def test_a_method_that_is_not_known_is_named_with_the_flag_that_says_where_it_is(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"image_shape": [16, 16, 1], "method": "other"}))
+    with pytest.raises(UserError, match=r"is of the method 'other', which is none of sagan, .* --method=MODULE:NAME"):
         load_model(tmp_path)
 
 

@@ -9,6 +9,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.training.loop import (
     NotFiniteError,
     batch_at,
+    epoch_plan,
     fit,
     fit_many,
     normalise,
@@ -53,6 +54,30 @@ def test_each_epoch_has_an_order_of_its_own_the_same_for_the_same_key(key):
     np.testing.assert_array_equal(orders[0], orders[1])
     assert (orders[0] != orders[2]).any()
     assert sorted(orders[2].ravel()) == list(range(20))
+
+
+def test_without_a_number_of_steps_an_epoch_is_one_permutation(key):
+    order_key, _ = jax.random.split(jax.random.fold_in(key, 2))
+    expected = jax.random.permutation(order_key, 20)[:18].reshape(6, 3)
+    np.testing.assert_array_equal(plan_epoch(key, 2, 20, 3).order, expected)
+    np.testing.assert_array_equal(epoch_plan(key, 2, 20, TrainingConfig(batch_size=3)).order, expected)
+
+
+@pytest.mark.parametrize(("steps", "shown"), [(2, {0, 1}), (15, {2, 3}), (20, {3})])
+def test_a_number_of_steps_is_kept_and_every_image_is_shown_as_often_but_for_one_time(key, steps, shown):
+    plan = plan_epoch(key, 0, 20, 3, steps=steps)
+    assert plan.order.shape == (steps, 3)
+    assert set(np.bincount(plan.order.ravel(), minlength=20).tolist()) == shown
+
+
+def test_steps_are_spread_over_the_epochs_however_many_images_there_are(key):
+    detector, config = summing_detector(), TrainingConfig(epochs=2, steps=16, batch_size=5)
+    assert steps_per_epoch(20, config) == steps_per_epoch(2000, config) == 8
+    epochs = fit(detector, detector.init(key, (2, 2, 1)), IMAGES, config)
+    assert int(next(epochs)[1]["step"]) == 8
+    _, state, _ = next(epochs)
+    assert int(state["step"]) == 16
+    np.testing.assert_array_equal(state["seen"][:20], [4] * 20)  # 16 steps of 5 are four times the 20 images
 
 
 def test_where_the_calls_are_cut_changes_nothing(key):

@@ -1,0 +1,163 @@
+"""SAGAN trained to repair: its map, its loss, its statistics, and what of it the paper's SAGAN does not have."""
+
+import json
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sagan_jax.config import RestorationConfig, SaganConfig, sagan_preset, settings_from_json, settings_to_json
+from sagan_jax.detector import normalise, worst_share
+from sagan_jax.errors import UserError
+from sagan_jax.methods.adversarial import AdversarialState, Player
+from sagan_jax.methods.layers import BatchNorm
+from sagan_jax.methods.restoration import RestorationState, Restorer, damage_loss, lines, restoration_gan
+from sagan_jax.methods.sagan import sagan
+
+SMALL = SaganConfig(width=2, latent_size=4)
+REPAIRS = replace(SMALL, repair=RestorationConfig(restoration=True))
+LINES = jax.jit(lines)
+
+
+def slow_lines(images):
+    """As `lines`, in loops over pixels."""
+    count, height, width, channels = images.shape
+    side = height / 64
+
+    def blurred(picture, sigma):  # [H, W]
+        result = np.zeros_like(picture)
+        for row in range(height):
+            for column in range(width):
+                down = np.exp(-0.5 * ((np.arange(height) - row) / sigma) ** 2)
+                across = np.exp(-0.5 * ((np.arange(width) - column) / sigma) ** 2)
+                result[row, column] = down / down.sum() @ picture @ (across / across.sum())
+        return result
+
+    def mirrored(place, length):  # beyond an edge, the pixels come back: ... 1 0 | 0 1 ...
+        place %= 2 * length
+        return place if place < length else 2 * length - 1 - place
+
+    offsets = [tap * side for tap in range(-15, 16)]
+    weights = np.exp(-0.5 * (np.array(offsets) / (6 * side)) ** 2)
+    weights /= weights.sum()
+    energy = np.zeros((count, 8, height, width))
+    for image, picture in enumerate(images.astype(np.float64)):
+        for channel in range(channels):
+            fine = picture[..., channel] - blurred(picture[..., channel], 8 * side)
+            fine = blurred(fine, side)
+            for direction in range(8):
+                angle = np.pi * direction / 8
+                for row in range(height):
+                    for column in range(width):
+                        along = sum(
+                            weight
+                            * fine[
+                                mirrored(row + round(offset * np.sin(angle)), height),
+                                mirrored(column + round(offset * np.cos(angle)), width),
+                            ]
+                            for offset, weight in zip(offsets, weights, strict=True)
+                        )
+                        energy[image, direction, row, column] += along**2 / channels
+    return energy.max(axis=1)
+
+
+def test_lines_are_those_of_a_plain_loop_over_pixels():
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 8, 12, 2)).astype(np.float32)
+    np.testing.assert_allclose(LINES(images), slow_lines(images), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("bright", [0.5, -0.5])
+def test_a_line_a_pixel_wide_scores_higher_than_noise_of_its_energy(bright):
+    rng = np.random.default_rng(0)
+    line = np.zeros((64, 64), np.float32)
+    line[20, 8:56] = bright
+    noise = rng.permutation((line * rng.choice([-1, 1], line.shape)).ravel()).reshape(64, 64)
+    assert (noise**2).sum() == (line**2).sum()
+    pictures = np.stack([line, line.T, noise])[..., None].astype(np.float32)
+    across, down, none = np.asarray(worst_share(LINES(pictures)))
+    assert across == pytest.approx(down, rel=1e-4)
+    assert across > 3 * none
+
+
+def test_the_loss_of_the_damage_channel_is_cross_entropy_and_dice_by_hand():
+    mask = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])
+    dice = (2 * 1 + 1) / (2 + 2 + 1)  # everywhere a half: 1 of the 2 damaged pixels found, 2 in all
+    assert damage_loss(jnp.zeros((1, 2, 2)), mask) == pytest.approx(np.log(2) + 0.3 * (1 - dice), rel=1e-6)
+    found = 20.0 * (2 * mask - 1)
+    assert damage_loss(found, mask) == pytest.approx(0, abs=1e-6)
+    assert damage_loss(-found, mask) == pytest.approx(20 + 0.3 * (1 - 1 / 5), rel=1e-6)
+
+
+class Normalised(nn.Module):
+    """Not a generator: its statistics are those of the images themselves."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        normalised = BatchNorm()(images, train)
+        return jnp.concatenate([normalised, normalised[..., :1]], axis=-1)
+
+
+def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
+    images = np.random.default_rng(0).integers(0, 256, (90, 4, 4, 2), np.uint8)
+    restorer = Restorer(Normalised())
+    detector = restoration_gan(lambda shape: (restorer, restorer), SMALL, None)
+    variables = restorer.init(key, jnp.zeros((1, 4, 4, 2)), train=False)
+    player = Player(variables["params"], variables["batch_stats"], None)
+    trained = RestorationState(AdversarialState(jnp.zeros(()), player, player), player.statistics)
+    assert detector.fit_normal is not None
+    fitted = detector.fit_normal(trained, images, key)
+    (population,) = fitted.population["generator"].values()
+
+    chosen = jax.random.choice(key, 90, (12, 64))
+    batches = np.asarray(normalise(images), np.float64)[np.asarray(chosen)]  # [12, 64, 4, 4, 2]
+    np.testing.assert_allclose(population["mean"], batches.mean(axis=(1, 2, 3)).mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(population["var"], batches.var(axis=(1, 2, 3)).mean(axis=0), rtol=2e-3)
+    jax.tree.map(np.testing.assert_array_equal, fitted.training, trained.training)
+
+
+def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(key):
+    detector = sagan(REPAIRS, 10)
+    state = jax.eval_shape(lambda key: detector.init(key, (16, 16, 3)), key)
+    batch = jax.ShapeDtypeStruct((5, 16, 16, 3), jnp.float32)
+    after, metrics = jax.eval_shape(detector.update, state, batch, key)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), state
+    )
+    assert {"generator_loss", "discriminator_loss", "generator_damage", "generator_latent"} <= set(metrics)
+    assert all((metric.shape, metric.dtype) == ((), jnp.float32) for metric in metrics.values())
+    scores = jax.eval_shape(detector.score, state, batch)
+    shapes = [field.shape for field in scores]
+    assert shapes == [(5,), (5,), (5,), (5, 16, 16), (5, 16, 16, 3)]
+    assert state.training.generator.params["generator"]["out"]["Conv_0"]["kernel"].shape[-1] == 4  # RGB and damage
+    assert jax.tree.structure(state.population) == jax.tree.structure(state.training.generator.statistics)
+
+
+def test_the_papers_sagan_has_nothing_of_it(key):
+    detector = sagan(SMALL)
+    state = jax.eval_shape(lambda key: detector.init(key, (16, 16, 3)), key)
+    assert isinstance(state, AdversarialState)
+    assert {"encoder1", "attention1", "decoder1", "out"} <= set(state.generator.params)
+    assert state.generator.params["out"]["Conv_0"]["kernel"].shape[-1] == 3
+    assert detector.fit_normal is None
+
+
+def test_settings_of_the_paper_are_written_as_before_there_was_repair_and_older_ones_read_back():
+    for preset in ("paper", "reference"):
+        assert "repair" not in settings_to_json(sagan_preset(preset))
+    older = json.loads(json.dumps(settings_to_json(sagan_preset("reference"))))
+    assert settings_from_json(SaganConfig, older) == sagan_preset("reference")
+    inspection = sagan_preset("inspection")
+    written = json.loads(json.dumps(settings_to_json(inspection)))
+    assert written["repair"]["restoration"] is True
+    assert settings_from_json(SaganConfig, written) == inspection
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("whole", 1.5), ("lines", -0.1), ("opacity", 0.0), ("worst_share", 0.0), ("map_floor", -1.0)]
+)
+def test_a_share_that_is_none_is_refused_by_name(name, value):
+    with pytest.raises(UserError, match=name):
+        RestorationConfig(**{name: value})
