@@ -46,7 +46,8 @@ class Damage:
         from sagan_jax.detector import normalise
         from sagan_jax.methods.corruption import damage, other_light
 
-        images = load_digits(self.size).images if self.data is None else load_folder(self.data, size=self.size)[0].train
+        folder = self.data and load_folder(self.data, size=self.size)[0]
+        images = folder.train if folder else load_digits(self.size).images
         chosen = np.linspace(0, len(images) - 1, self.images).astype(int)
         light_key, damage_key = jax.random.split(jax.random.key(self.seed))
         normal = normalise(np.asarray(images[chosen]))

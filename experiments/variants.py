@@ -54,6 +54,10 @@ def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> t
         return method, "other"
 
     name, preset = known()
-    usual = {"batch_size": METHODS[VARIANTS[name].method].batch_size, "flip": False, "scoring": "method"}
+    usual = {
+        "batch_size": METHODS[VARIANTS[name].method].batch_size,
+        "flip": preset == "inspection",
+        "scoring": "method",
+    }
     changed = [f"{key}={training[key]}" for key, value in usual.items() if training.get(key, value) != value]
     return name, ", ".join([preset, *changed])

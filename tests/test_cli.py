@@ -18,7 +18,7 @@ from PIL import Image
 import experiments.folder
 from sagan_jax import cli
 from sagan_jax.cli import parse
-from sagan_jax.config import SaganConfig
+from sagan_jax.config import INSPECTION, SaganConfig
 from sagan_jax.data.file_list import list_files
 from sagan_jax.data.patches import extract, windows
 from sagan_jax.errors import UserError
@@ -406,7 +406,7 @@ def test_method_and_preset_set_the_flags_and_their_defaults():
     assert parse(["train", "x", "--preset=paper"]).model == SaganConfig()
     usual = parse(["train", "x"])
     assert (usual.preset, usual.model.repair.restoration) == ("inspection", True)
-    assert (usual.training.epochs, usual.training.steps) == (5, 1000)
+    assert usual.training == INSPECTION
     other = parse(["train", "x", "--method=skip_ganomaly"])
     assert (type(other.model).__name__, other.training.batch_size) == ("SkipGanomalyConfig", 64)
 

@@ -11,6 +11,7 @@ from experiments.record import Row, collect, merged, read
 from experiments.tables import FORMATS, HEADER, interval_over_seeds, lines, main
 from experiments.variants import VARIANTS, recognise
 from sagan_jax import run_folder
+from sagan_jax.config import settings_to_json
 
 SMALL = Table(
     "two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, size=32, epochs=15, train_images=100, test_images=50
@@ -37,7 +38,7 @@ def test_the_papers_averages_are_those_of_its_rows():
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_configuration_is_recognised_and_a_changed_one_is_not_taken_for_it(name):
     variant = VARIANTS[name]
-    model = vars(variant.model("paper"))
+    model = settings_to_json(variant.model("paper"))  # as results have it
     assert recognise(variant.method, model, {}) == (name, "paper")
     assert recognise(variant.method, model | {"learning_rate": 0.123}, {}) == (variant.method, "other")
     assert recognise(variant.method, {key: value for key, value in model.items() if key != "beta2"}, {})[0] == name

@@ -17,7 +17,7 @@ def test_a_set_is_written_as_a_folder_that_training_reads(tmp_path, monkeypatch,
         ids=official_ids(is_test),
         is_test=is_test,
     )
-    monkeypatch.setattr(tfds_images, "load_tfds", lambda name, data_dir=None: dataset)
+    monkeypatch.setattr(tfds_images, "load_tfds", lambda name, data_dir=None, size=None: dataset)
     flags = ["--dataset=things", "--abnormal=T-shirt/top", "--train-images=20", "--test-images=12"]
     assert main([*flags, f"--out={tmp_path / 'made'}"]) == 0
     split, unused = load_folder(tmp_path / "made", size=8, channels=1)
