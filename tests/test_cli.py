@@ -70,15 +70,7 @@ def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, 
     assert result["notes"] == ["masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"]
     assert main(["info", str(run_of_bottles)]) == 0
     said = capsys.readouterr().out
-    for words in (
-        "mean on bottles",
-        "16 x 16, RGB",
-        "1 of 1 epochs",
-        "AUROC",
-        "threshold",
-        "depth_multiplier 2",
-        "pixels counted at 16 x 16",
-    ):
+    for words in ("mean on bottles", "16 x 16, RGB", "1 of 1 epochs", "AUROC", "threshold", "rate 0.1"):
         assert words in said
     assert "pixels counted at 16 x 16: 512 abnormal ones in 2 images, beside 2 images without any" in said
 
@@ -121,19 +113,29 @@ def test_a_finished_run_goes_on_for_more_epochs(bottles, run_of_bottles, tmp_pat
         "going on to epoch 3; the run was begun for 1. A learning rate that decays follows the schedule of 3"
         in said.err
     )
-    assert "3,600 steps, not 1,200: each epoch has 1,200 as before" in said.err
     assert "epoch 3 of 3" in said.out
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[0] == json.loads((run_of_bottles / "metrics.jsonl").read_text())
     assert json.loads((out / "result.json").read_text())["training"]["epochs"] == 3
-    assert load_model(out).epoch == 3
-    assert load_model(out, 2).epoch == 2
+    assert load_model(out, method=METHOD).epoch == 3
+    assert load_model(out, 2, METHOD).epoch == 2
     assert main([*command, "--epochs=2"]) == 2
     assert "another configuration: epochs is 3, not 2" in capsys.readouterr().err
     assert main([*command, "--epochs=4", "--batch-size=4"]) == 2
     assert "another configuration: batch_size is 8, not 4" in capsys.readouterr().err
-    assert load_model(out).epoch == 3
+    assert load_model(out, method=METHOD).epoch == 3
+
+
+def test_an_epoch_keeps_its_steps_when_a_run_goes_on_for_more(bottles, tmp_path, capsys):
+    command = ["train", str(bottles), *SMALL, "--steps=4", f"--out={tmp_path / 'run'}"]
+    assert main(command) == 0
+    for epochs, said in ((2, "8 steps, not 4: each epoch has 4 as before"), (2, ""), (1, None)):
+        assert main([*command, f"--epochs={epochs}", "--resume"]) == (2 if said is None else 0)
+        err = capsys.readouterr().err
+        assert "epochs is 2, not 1" in err if said is None else said in err
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (result["training"]["epochs"], result["training"]["steps"]) == (2, 8)
 
 
 def test_a_bare_folder_trains_and_calibrates_and_says_there_was_nothing_to_test_on(tmp_path, capsys):
@@ -380,10 +382,10 @@ def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, c
     flags = [*SMALL, "--channels=1", "--max-pixels=600", f"--out={tmp_path / 'run'}"]
     assert main(["train", str(tmp_path / "data"), *flags]) == 0
     assert "white is 4095 in 16-bit grey files" in capsys.readouterr().out
-    model = load_model(tmp_path / "run")
+    model = load_model(tmp_path / "run", method=METHOD)
     assert model.reading == (600, 4095)
     assert metadata(model)["reading"] == {"max_pixels": 600, "white": 4095}
-    assert "max_pixels 600, white 4095" in describe(tmp_path / "run")
+    assert "max_pixels 600, white 4095" in describe(tmp_path / "run", METHOD)
     larger = save(tmp_path / "larger.png", picture(0, (21, 30)))
     rows = scored(tmp_path / "run", tmp_path, tmp_path / "data/train/good/3.png", eight, larger, code=None)
     assert rows[0]["score"] == rows[1]["score"]  # the same picture in 12 bits of 16 and in 8 bits
@@ -391,7 +393,7 @@ def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, c
     config = json.loads((tmp_path / "run/config.json").read_text())
     for value in (0, "4095", None, 2.5):
         with pytest.raises(UserError):
-            untrained_model(config | {"reading": {"white": value}}, tmp_path)
+            untrained_model(config | {"reading": {"white": value}}, tmp_path, METHOD)
 
 
 def test_a_folder_without_a_run_is_no_model(tmp_path, capsys):
