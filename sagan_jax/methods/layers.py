@@ -83,12 +83,12 @@ def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[
 
     def parameter(law: Law, leaf: Any, index: int) -> Array:
         if not law.deviation:
-            return jnp.full(leaf.shape, law.mean)
+            return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled anew
         piece = noise[law.deviation][index].reshape(leaf.shape)
         return law.mean + piece if law.mean else piece
 
     def statistic(law: Law, leaf: Any) -> Array:
-        return jnp.full(leaf.shape, law.mean)
+        return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled anew
 
     return {
         "params": jax.tree.map(
