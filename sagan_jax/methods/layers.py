@@ -56,7 +56,7 @@ def initial(name: str) -> nn.initializers.Initializer:
 
 def _statistic(name: str, channels: int) -> Array:
     """Where a running statistic starts."""
-    return jnp.full((channels,), LAWS["batch_stats"][name].mean)
+    return jnp.full((channels,), LAWS["batch_stats"][name].mean, jnp.float32)
 
 
 weight_init = initial("kernel")
