@@ -20,13 +20,13 @@ class Machine(NamedTuple):
 
     Attributes:
         name: The devices in words, such as "2 x NVIDIA H100 80GB HBM3".
-        mesh: The devices that each batch is split over, along one axis; None for a single one.
+        mesh: The devices that each batch is split over, along one axis, a `jax.sharding.Mesh`; None for a single one.
         image_memory: How many bytes decoded training images may take before they are streamed instead.
         config: The settings it came from.
     """
 
     name: str
-    mesh: "Mesh | None"
+    mesh: Any
     image_memory: float
     config: HardwareConfig
 

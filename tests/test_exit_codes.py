@@ -113,8 +113,8 @@ def test_a_device_that_is_not_there_ends_every_command_that_needs_one_in_2(tmp_p
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[2, 2, 2, 2, 2]\n"
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert [line.split(" is ")[0] for line in errors] == [
-        f"error: device {name}" for name in ("auto", "auto", "gpu", "gpu", "auto")
+    assert [line.split(" here; ")[0] for line in errors] == [
+        f"error: there is no device {name}" for name in ("auto", "auto", "gpu", "gpu", "auto")
     ]
     assert all("JAX_PLATFORMS is 'cuda'" in line for line in errors)
 

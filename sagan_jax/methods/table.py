@@ -39,7 +39,7 @@ class Method(NamedTuple):
 
     name: str
     preset: Callable[[Preset], Any]
-    build: Callable[[Any, int | None], "Detector"]
+    build: Callable[[Any, int | None], Any]
     batch_size: int = 32
     presets: tuple[Preset, ...] = ("paper", "reference")
 
