@@ -1,6 +1,7 @@
 """A generator that reconstructs, trained against a discriminator: the step of SAGAN, Skip-GANomaly and GANomaly."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -88,12 +89,6 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         latent = squared_error(real.latent, fake.latent).mean()
         return weighted(config, adversarial, absolute_error(example.images, reconstructed).mean(), latent)
 
-    def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
-        loss, terms = tell_apart(real, fake)
-        if config.latent_in_discriminator:
-            loss = loss + config.weight_latent * squared_error(real.latent, fake.latent).mean()
-        return loss, terms
-
     def score(state: AdversarialState, images: Array, statistics: Statistics = "running") -> Scores:
         generator, discriminator = networks(images.shape[1:])
         reconstructed = apply_scoring(generator, state.generator, statistics, images)  # [B, H, W, C]
@@ -101,7 +96,7 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         _, fake_latent = apply_scoring(discriminator, state.discriminator, statistics, reconstructed)
         return weigh(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
 
-    objective = Objective(generator, discriminator)
+    objective = Objective(generator, partial(discriminator_loss, config))
     return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)
 
 
@@ -119,6 +114,14 @@ def weighted(
         "generator_reconstruction": reconstruction,
         "generator_latent": latent,
     }
+
+
+def discriminator_loss(config: AdversarialConfig, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
+    """The discriminator's loss: to tell real from generated, and, if the settings say so, the latent loss too."""
+    loss, terms = tell_apart(real, fake)
+    if config.latent_in_discriminator:
+        loss = loss + config.weight_latent * squared_error(real.latent, fake.latent).mean()
+    return loss, terms
 
 
 def tell_apart(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:

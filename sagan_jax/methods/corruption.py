@@ -6,7 +6,7 @@ first, which is no damage. No image of a defect has a part in it. docs/restorati
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def damage(
     )
     flat = one_colour + uniform(0.0, 0.3, grey=True) * texture
     light = images * uniform(0.5, 1.4, grey=True) + uniform(-0.5, 0.5, grey=True) + uniform(-0.1, 0.1)
-    near, far = (_blur(height, width, sigma * height / 64) for sigma in (2.0, 6.0))
+    near, far = (partial(blurred, sigma=sigma * height / 64) for sigma in (2.0, 6.0))
     around = far(images * (1 - region)) / (far(1 - region) + 1e-3)
     filled = around + uniform(0.0, 0.15, grey=True) * texture
     fillings = jnp.stack([other_image, other_place, flat, light, near(images), filled])  # [6, B, H, W, C]
@@ -64,7 +64,7 @@ def damage(
     opacity = uniform(config.opacity, 1.0, grey=True) * (uniform(0.0, 1.0, grey=True) >= config.whole)
     damaged = jnp.clip(images + opacity * region * (filling - images), -1, 1)
     change = jnp.abs(damaged - images).max(axis=-1, keepdims=True)
-    mask = _blur(height, width, 0.7)(change)[..., 0] > _SEEN  # [B, H, W]
+    mask = blurred(change, 0.7)[..., 0] > _SEEN  # [B, H, W]
     return damaged, mask.astype(jnp.float32)
 
 
@@ -82,7 +82,7 @@ def other_light(
     draw_key, grain_key = jax.random.split(key)
     uniform = _uniform(draw_key, (batch, 1, 1, channels), 8)
     mean = images.mean(axis=(1, 2), keepdims=True)
-    soft = _blur(height, width, height / 64)(images)
+    soft = blurred(images, height / 64)
     sharp = images + uniform(-0.8, 0.8, grey=True) * (images - soft)
     contrast = jnp.exp(uniform(-0.4, 0.4, grey=True))
     lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
@@ -173,10 +173,10 @@ def _bilinear(pixels: int, cells: tuple[int, ...]) -> np.ndarray:
     return matrices
 
 
-def _blur(height: int, width: int, sigma: float) -> Callable[[Array], Array]:
-    """A Gaussian blur of that deviation in pixels, over [B, H, W, C]."""
-    down, across = (jnp.asarray(gaussian(pixels, sigma)) for pixels in (height, width))
-    return lambda x: jnp.einsum("hi,bijc,wj->bhwc", down, x, across)
+def blurred(images: Float[Array, "batch height width channel"], sigma: float) -> Float[Array, "b h w c"]:
+    """A Gaussian blur of that deviation in pixels."""
+    down, across = (jnp.asarray(gaussian(pixels, sigma)) for pixels in images.shape[1:3])
+    return jnp.einsum("hi,bijc,wj->bhwc", down, images, across)
 
 
 @lru_cache(maxsize=64)

@@ -27,10 +27,10 @@ from sagan_jax.methods.adversarial import (
     Objective,
     adversarial_training,
     apply_training,
-    tell_apart,
+    discriminator_loss,
     weighted,
 )
-from sagan_jax.methods.corruption import damage, gaussian, other_light
+from sagan_jax.methods.corruption import blurred, damage, other_light
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
 
 _DICE = 0.3
@@ -96,13 +96,7 @@ def restoration_gan(
         found = damage_loss(logits, example.truth)
         return loss + repair.weight_damage * found, terms | {"generator_damage": found}
 
-    def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
-        loss, terms = tell_apart(real, fake)
-        if config.latent_in_discriminator:
-            loss = loss + config.weight_latent * squared_error(real.latent, fake.latent).mean()
-        return loss, terms
-
-    objective = Objective(generator, discriminator)
+    objective = Objective(generator, partial(discriminator_loss, config))
     start, step = adversarial_training(networks, objective, config, steps, config.reinitialise_below, show)
 
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
@@ -193,9 +187,3 @@ def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "b
         strongest = energy if strongest is None else jnp.maximum(strongest, energy)
     assert strongest is not None
     return strongest
-
-
-def blurred(images: Float[Array, "batch height width channel"], sigma: float) -> Float[Array, "b h w c"]:
-    """A Gaussian blur of that deviation in pixels."""
-    down, across = (jnp.asarray(gaussian(pixels, sigma)) for pixels in images.shape[1:3])
-    return jnp.einsum("hi,bijc,wj->bhwc", down, images, across)
