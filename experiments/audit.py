@@ -1,4 +1,4 @@
-"""The audit of the protocol: one training run, every epoch judged in every way, so that each leak has its own figure.
+"""The audit of the protocol: one training run, each epoch judged in every way, so that each leak has its own figure.
 
     python -m experiments.audit --abnormal=bird --epochs=15
 
@@ -6,13 +6,15 @@ Statistics BatchNorm normalises a test image by: running ones (strict), those of
 those of its batch with the test set shuffled, those of the image alone. Epoch: the last, the best by the test set, the
 best by a validation loss on normal images. Score: 0.2 R + 0.8 L (the paper), 0.9 R + 0.1 L (its authors' code), R, L.
 
-A batch of one kind is told apart from a batch of the other *or the other way round*: the same leak pushes the AUROC of
-some classes far under 0.5, so the table has the distance from 0.5 beside it. The audit keeps a checkpoint an epoch
-(about 60 MB at the paper's width) and goes on where it was stopped. An epoch's four evaluations of CIFAR-10's 15,000
-test images take several minutes on 2 cores, most of it the images one by one; `--test-images=3000` takes every fifth.
+A leak separates batches of one kind from batches of the other, but its sign varies: the same leak pushes the AUROC of
+some classes far below 0.5. So the table also has the distance from 0.5. The audit keeps a checkpoint an epoch (about
+60 MB at the paper's width) and continues where it was stopped.
+
+An epoch's four evaluations of CIFAR-10's 15,000 test images take several minutes on 2 cores, most of it the images one
+by one; `--test-images=3000` takes every fifth. Expect statistics of batches in order to change the AUROC most; the
+figures are in docs/protocol.md.
 """
 
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.leave_one_out import LeaveOneOut
+from experiments.record import made_by, read_results, result_lines, write_results
 from sagan_jax.cli import run_experiment
 from sagan_jax.methods.table import find_method
 
@@ -34,7 +37,7 @@ SCORES = {"0.2 R + 0.8 L": 0.2, "0.9 R + 0.1 L": 0.9, "R": 1.0, "L": 0.0}
 SELECTIONS = ("last", "best by test", "best by validation")
 
 
-class Reading(NamedTuple):
+class EpochReading(NamedTuple):
     """AUROC of one epoch's model under one kind of statistics and one score; the validation loss chooses epochs."""
 
     test_images: int
@@ -77,7 +80,7 @@ def judge_epoch(
     }
 
 
-def chosen(readings: Sequence[Reading], statistics: str, score: str, selection: str) -> Reading:
+def chosen(readings: Sequence[EpochReading], statistics: str, score: str, selection: str) -> EpochReading:
     """The epoch one would report, choosing it in one of the `SELECTIONS`."""
     rows = [row for row in readings if (row.statistics, row.score) == (statistics, score)]
     key = {
@@ -88,7 +91,7 @@ def chosen(readings: Sequence[Reading], statistics: str, score: str, selection: 
     return max(rows, key=key[selection])
 
 
-def table(readings: Sequence[Reading]) -> str:
+def leak_table(readings: Sequence[EpochReading]) -> str:
     """Every AUROC, a line for statistics and selection, and what each leak adds to or takes from the strict one."""
     width = max(map(len, STATISTICS))
     head = f"{'BatchNorm by':<{width}}  {'epoch':<18}" + "".join(f"  {name:>13}" for name in SCORES)
@@ -113,7 +116,7 @@ def table(readings: Sequence[Reading]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, readings: Sequence[Reading], title: str) -> None:
+def plot_epochs(path: Path, readings: Sequence[EpochReading], title: str) -> None:
     """Draws the AUROC of the paper's score over the epochs, a line for each kind of statistics."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -131,22 +134,10 @@ def draw(path: Path, readings: Sequence[Reading], title: str) -> None:
     figure.savefig(path)
 
 
-def read(path: Path) -> list[Reading]:
-    """The readings so far; none for a new folder."""
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Reading(
-                int(row["test_images"]),
-                int(row["epoch"]),
-                float(row["validation"]),
-                row["statistics"],
-                row["score"],
-                float(row["auroc"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+def reading_of(line: Mapping[str, str]) -> EpochReading:
+    """The reading that a line of `audit.csv` has."""
+    numbers = {"test_images": int, "epoch": int, "validation": float, "auroc": float}
+    return EpochReading(**{name: numbers.get(name, str)(line[name]) for name in EpochReading._fields})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,24 +164,27 @@ class Audit(LeaveOneOut):
 
         history = run_folder.read_metrics(folder / "metrics.jsonl")
         count = len(split.test)
-        readings = [reading for reading in read(folder / "audit.csv") if reading.test_images == count]
+        path, made = folder / "audit.csv", made_by(machine.name, training.seed)
+        lines = [line for line in read_results(path) if line["test_images"] == str(count)]
         with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
             for row in history:
                 epoch = row["epoch"]
-                if any(reading.epoch == epoch for reading in readings):
+                if any(int(line["epoch"]) == epoch for line in lines):
                     continue
                 state = checkpoint.restore(checkpoints, prepared.like, epoch).state
                 values = judge_epoch(prepared.detector, state, split, training.batch_size, training.seed)
                 validation = row[checkpoint.VALIDATION]
-                readings += [Reading(count, epoch, validation, *names, value) for names, value in values.items()]
-                run_folder.write_csv(folder / "audit.csv", Reading._fields, readings)
+                judged = [EpochReading(count, epoch, validation, *names, value) for names, value in values.items()]
+                lines += result_lines(judged, made)
+                write_results(path, lines)
                 print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)
-        draw(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")
+        readings = [reading_of(line) for line in lines]
+        plot_epochs(folder / "audit.png", readings, f"{split.name}, abnormal: {split.abnormal}")
         counts: Mapping[str, int] = result["images"]
         print(
             f"{split.name}, abnormal: {split.abnormal}; {training.epochs} epochs of {counts['train']:,} images; "
             f"{counts['test_normal']:,} normal and {counts['test_abnormal']:,} abnormal test images\n\n"
-            f"{table(readings)}\n\nwritten to {folder}"
+            f"{leak_table(readings)}\n\nwritten to {folder}"
         )
 
 

@@ -14,12 +14,12 @@ them are results on synthetic images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan_jax.cli import run_experiment, with_method
-from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig, require
+from sagan_jax.cli import TrainingFlags, run_experiment, with_method
+from sagan_jax.config import Site, require
 from sagan_jax.methods.table import find_method
 
 QUICK = {"train": 1000, "test_normal": 200, "test_abnormal": 200}
@@ -27,12 +27,9 @@ QUICK_EPOCHS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bolts:
+class Bolts(TrainingFlags):
     """Find damaged axle bolts among sound ones, on synthetic scenes: the paper's Table 3."""
 
-    method: str = "sagan"
-    preset: Preset = "paper"
-    """The settings of the method's paper, or of its authors' released code."""
     size: int = 128
     """Side in pixels of the scenes: 32, 64, 128 or 256. Smaller ones are the larger ones reduced."""
     quick: bool = False
@@ -44,11 +41,6 @@ class Bolts:
     """Seed of the scenes; at a station also of its rig and its type of part."""
     cache_dir: Path = Path("runs") / "bolt-scenes"
     """Where the scenes are kept once they are made."""
-    model: Any = None
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
-    judging: JudgingConfig = field(default_factory=JudgingConfig)
-    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @classmethod
     def of(cls, argv: Sequence[str]) -> type["Bolts"]:

@@ -1,14 +1,14 @@
-"""The trivial floor: what scoring reaches that knows no networks, rows that no paper of this family prints.
+"""The trivial floor: what scores without any network reach. No paper of this family prints them.
 
     python -m experiments.floor
     python -m experiments.floor --data=DIR --size=64
 
-One class of a set abnormal, or a folder of photographs with its own test images, under the strict protocol by their
-nature: every image is scored on its own. Four scores, by scikit-learn and Pillow, on all normal training images:
+It takes a set with one class abnormal, or a folder of photographs with its own test images. Every image is scored on
+its own, so the protocol is strict. Four scores, by scikit-learn and Pillow, on all normal training images:
 
 - the squared error of reconstructing an image from 64 principal components, over its worst 1 % of the pixels;
 - its mean over all pixels;
-- the bytes of the image as a PNG: how complicated it is;
+- the size of the image as a PNG: how complicated it is;
 - minus the log-likelihood under a mixture of 10 Gaussians on the first 32 of those components.
 
 CIFAR-10's ten classes take ten minutes of one core. Expect mean AUROCs of 0.51, 0.50 and 0.52.
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.datasets import load_dataset
-from experiments.record import MADE_BY, made_by
+from experiments.datasets import ClassLeftOut
+from experiments.record import made_by, result_lines, write_results
 from sagan_jax.cli import run_experiment
 from sagan_jax.errors import UserError
 
@@ -36,37 +36,31 @@ MODELLED, GAUSSIANS = 32, 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrivialFloor:
+class TrivialFloor(ClassLeftOut):
     """Measure the trivial floor: how well images are told apart without any network."""
 
     dataset: str = "cifar10"
-    """The data set."""
+    """The data set, as in the other experiments."""
     data: Path | None = None
     """A folder of photographs in place of the data set, in a layout that `sagan train` takes."""
     abnormal: str = "all"
-    """The class to be found; 'all' takes every class in turn."""
-    size: int = 32
-    """Side in pixels the images are resized to."""
-    data_dir: Path | None = None
-    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+    """The classes to be found, with commas between them; 'all' takes every class in turn."""
     out: Path | None = None
     """A CSV file for the results, with what made them."""
 
     def __call__(self) -> None:
         """Measures, prints, and writes the results if asked to."""
-        from sagan_jax import run_folder
-
         made = made_by()
-        rows: list[Row] = []
-        for split in splits(self):
-            rows += measure(split)
+        rows: list[FloorRow] = []
+        for split in floor_splits(self):
+            rows += measure_floor(split)
             print(f"{split.abnormal} measured", file=sys.stderr, flush=True)
             if self.out:
-                run_folder.write_csv(self.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
-        print(table(rows))
+                write_results(self.out, result_lines(rows, made))
+        print(floor_table(rows))
 
 
-class Row(NamedTuple):
+class FloorRow(NamedTuple):
     """One method on one class: AUROC with its bootstrap interval over test images."""
 
     dataset: str
@@ -93,7 +87,7 @@ def png_bytes(images: "np.ndarray") -> "np.ndarray":
     return np.array([size(image) for image in images], np.float64)
 
 
-def measure(split: "Split") -> list[Row]:
+def measure_floor(split: "Split") -> list[FloorRow]:
     """The four scores on one split."""
     from sklearn.mixture import GaussianMixture
 
@@ -129,11 +123,11 @@ def measure(split: "Split") -> list[Row]:
         seconds = round(time.process_time() - started, 1)
         interval = summarise(split.test_labels, scores).auroc
         auroc, low, high = (round(value, 4) for value in interval)
-        rows.append(Row(split.name, method, split.abnormal, auroc, low, high, len(train), len(test), seconds))
+        rows.append(FloorRow(split.name, method, split.abnormal, auroc, low, high, len(train), len(test), seconds))
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def floor_table(rows: Sequence[FloorRow]) -> str:
     """A line a class, a column a method, and the means."""
     methods = list(dict.fromkeys(row.method for row in rows))
     classes = list(dict.fromkeys(row.abnormal for row in rows))
@@ -148,10 +142,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def splits(options: TrivialFloor) -> "Iterator[Split]":
+def floor_splits(options: TrivialFloor) -> "Iterator[Split]":
     """The folder's split, or one for each class wanted."""
     from sagan_jax.data.folder import load_folder
-    from sagan_jax.data.split import leave_one_out
     from sagan_jax.judging.evaluation import has_both
 
     if options.data is not None:
@@ -160,11 +153,11 @@ def splits(options: TrivialFloor) -> "Iterator[Split]":
             print(f"not used: {file.reason}", file=sys.stderr)
         if not has_both(split.test_labels):
             raise UserError(f"{options.data} lacks normal or abnormal test images; the floor is measured on both")
-        yield split
+        yield options.thinning.thin(split)
         return
-    dataset = load_dataset(options.dataset, options.size, options.data_dir)
-    for abnormal in dataset.class_names if options.abnormal == "all" else (options.abnormal,):
-        yield leave_one_out(dataset, abnormal)
+    dataset = options.load()
+    for abnormal in options.classes(dataset):
+        yield options.split(dataset, abnormal)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

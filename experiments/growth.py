@@ -2,10 +2,12 @@
 
     python -m experiments.growth --out=experiments/results/growth
 
-Each point is a process of its own that trains SAGAN on noise: so many images, so many pixels, such a batch. Time is
-that of the steps once compiled, memory the most that the process had at once (Linux; of the host, where a GPU trains).
-Along each axis the exponent is printed that fits best, the slope of one logarithm over the other: 1 is linear. Takes
-about ten minutes on 2 cores.
+Each point is a process of its own that trains SAGAN on noise, with a number of images, a size and a batch size. Time is
+that of the steps once compiled. Memory is the most that the process had at once (Linux; the host's memory if a GPU
+trains). Along each axis the best exponent is printed, the slope of one logarithm over the other: 1 is linear.
+
+Ten minutes on 2 cores. Expect time to grow to the power 1.0 with images and batch, 0.94 with pixels, and memory far
+more slowly: 1.8 to 3.0 GiB in all (docs/performance.md).
 """
 
 import multiprocessing
@@ -16,17 +18,16 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.benchmark import own_peak_memory
-from experiments.record import MADE_BY, made_by
-from sagan_jax.cli import parse_as
-from sagan_jax.exit_codes import guarded
+from experiments.record import made_by, result_lines, write_results
+from sagan_jax.cli import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """Which points are measured."""
+class Growth:
+    """Measure how time and memory grow with the number of images, their size and the batch."""
 
     width: int = 16
     """Channels of the first level of both networks."""
@@ -38,6 +39,21 @@ class Options:
     """Batch sizes, at 32 px."""
     out: Path = Path("growth")
     """Where the table (.csv) and the plot (.png) go."""
+
+    def __call__(self) -> None:
+        """Measures every point in a process of its own, prints, writes the table and the plot."""
+        rows: list[PointRow] = []
+        lines: list[dict[str, Any]] = []
+        context = multiprocessing.get_context("spawn")
+        for point in points(self):
+            with ProcessPoolExecutor(1, mp_context=context) as own_process:
+                row, device = own_process.submit(measure_point, point, self.width).result()
+            print(row, file=sys.stderr, flush=True)
+            rows.append(row)
+            lines += result_lines([row], made_by(device))
+            write_results(self.out.with_suffix(".csv"), lines)
+        plot_growth(self.out.with_suffix(".png"), rows)
+        print(growth_table(rows))
 
 
 class Point(NamedTuple):
@@ -54,7 +70,7 @@ class Point(NamedTuple):
         return {"images": self.images, "pixels": self.size**2, "batch": self.batch}[self.axis]
 
 
-class Row(NamedTuple):
+class PointRow(NamedTuple):
     """A point and what it took: seconds an epoch over its images, milliseconds an image, MiB."""
 
     axis: str
@@ -67,21 +83,21 @@ class Row(NamedTuple):
     memory_mib: int
 
 
-STEPS = 6
+TIMED_STEPS = 6
 """Steps that are timed where the number of images is not what varies."""
 
 
-def points(options: Options) -> list[Point]:
+def points(options: Growth) -> list[Point]:
     """All points, axis by axis."""
     return [
         *(Point("images", count, 32, 64) for count in options.images),
-        *(Point("pixels", STEPS * 8, size, 8) for size in options.sizes),
-        *(Point("batch", STEPS * batch, 32, batch) for batch in options.batches),
+        *(Point("pixels", TIMED_STEPS * 8, size, 8) for size in options.sizes),
+        *(Point("batch", TIMED_STEPS * batch, 32, batch) for batch in options.batches),
     ]
 
 
-def measure(point: Point, width: int) -> Row:
-    """Trains on one point, in this process."""
+def measure_point(point: Point, width: int) -> tuple[PointRow, str]:
+    """Trains on one point, in this process; gives what it took and the device."""
     import jax
     import numpy as np
 
@@ -90,7 +106,7 @@ def measure(point: Point, width: int) -> Row:
     from sagan_jax.methods.sagan import sagan
     from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
 
-    device.start()
+    machine = device.start()
     detector, shape = sagan(SaganConfig(width=width)), (point.size, point.size, 3)
     state = detector.init(jax.random.key(0), shape)
     images = jax.device_put(np.random.default_rng(0).integers(0, 256, (point.images, *shape), np.uint8))
@@ -104,7 +120,8 @@ def measure(point: Point, width: int) -> Row:
         held = jax.block_until_ready(run_steps(detector, *held, images, plan, 0, steps))
         seconds.append(time.perf_counter() - started)
     taken = statistics.median(seconds)
-    return Row(*point, width, round(taken, 3), round(1e3 * taken / steps / point.batch, 3), own_peak_memory())
+    row = PointRow(*point, width, round(taken, 3), round(1e3 * taken / steps / point.batch, 3), own_peak_memory())
+    return row, machine
 
 
 def exponent(along: Sequence[float], taken: Sequence[float]) -> float:
@@ -114,7 +131,7 @@ def exponent(along: Sequence[float], taken: Sequence[float]) -> float:
     return float(np.polyfit(np.log(along), np.log(taken), 1)[0])
 
 
-def table(rows: Sequence[Row]) -> str:
+def growth_table(rows: Sequence[PointRow]) -> str:
     """A line a point, and the exponents of each axis."""
     lines = [f"{'axis':<8}{'images':>8}{'size':>6}{'batch':>7}{'seconds':>10}{'ms/image':>10}{'MiB':>8}"]
     lines += [
@@ -132,7 +149,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def draw(path: Path, rows: Sequence[Row]) -> None:
+def plot_growth(path: Path, rows: Sequence[PointRow]) -> None:
     """Time and memory over each axis, both logarithmic, with a dashed line of slope 1 through the first point."""
     from matplotlib.figure import Figure
 
@@ -153,25 +170,9 @@ def draw(path: Path, rows: Sequence[Row]) -> None:
     figure.savefig(path)
 
 
-def growth(options: Options) -> None:
-    """Measures every point in a process of its own, prints, writes the table and the plot."""
-    from sagan_jax import run_folder
-
-    made, rows = made_by(), []
-    context = multiprocessing.get_context("spawn")
-    for point in points(options):
-        with ProcessPoolExecutor(1, mp_context=context) as own_process:
-            rows.append(own_process.submit(measure, point, options.width).result())
-        print(rows[-1], file=sys.stderr, flush=True)
-        run_folder.write_csv(options.out.with_suffix(".csv"), (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
-    draw(options.out.with_suffix(".png"), rows)
-    print(table(rows))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures as a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(lambda: growth(parse_as(Options, "python -m experiments.growth", argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Growth, "growth", argv)
 
 
 if __name__ == "__main__":

@@ -4,23 +4,24 @@
 
 The same SAGAN, so many times, over shared images: `alone` takes a model's steps and then the next one's, `map` every
 model's first step, then every model's second, and `vmap` all models' steps at once. They are timed in turn, round by
-round, and medians are compared. Takes about five minutes on 2 cores, most of it compiling.
+round, and medians are compared.
+
+Five minutes on 2 cores, most of it compiling. Expect `vmap` to be 1.5 times as fast as `alone` for ten models of width
+4 on 16 px, and slower than it at 32 px (docs/performance.md).
 """
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmark import in_turn
-from experiments.record import MADE_BY, made_by
-from sagan_jax.cli import parse_as
-from sagan_jax.exit_codes import guarded
+from experiments.record import made_by, result_lines, write_results
+from sagan_jax.cli import run_experiment
 
 
-class Case(NamedTuple):
+class ManyCase(NamedTuple):
     """What is measured once."""
 
     size: int
@@ -29,10 +30,15 @@ class Case(NamedTuple):
     models: int
 
 
-CASES = (Case(16, 4, 16, 10), Case(16, 16, 32, 10), Case(32, 16, 32, 4), Case(32, 64, 32, 2))
+MANY_CASES = (
+    ManyCase(16, 4, 16, 10),
+    ManyCase(16, 16, 32, 10),
+    ManyCase(32, 16, 32, 4),
+    ManyCase(32, 64, 32, 2),
+)
 
 
-class Row(NamedTuple):
+class WayRow(NamedTuple):
     """One way on one case: milliseconds of a step of one model, and how many times faster than alone."""
 
     size: int
@@ -45,8 +51,8 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
-    """How it is measured, and where it is written."""
+class Many:
+    """Measure how fast many models train as one program, against one after the other."""
 
     steps: int = 8
     """Steps of each model a timing."""
@@ -55,8 +61,25 @@ class Options:
     out: Path = Path("many.csv")
     """The CSV file."""
 
+    def __call__(self) -> None:
+        """Measures, prints, writes."""
+        from sagan_jax import device
 
-def calls(case: Case, steps: int) -> dict[str, Callable[[], Any]]:
+        machine = device.start()
+        print(machine, flush=True)
+        made, rows = made_by(machine), []
+        for case in MANY_CASES:
+            rows += measure_ways(case, self)
+            for row in rows[-3:]:
+                print(
+                    f"{row.size} px, width {row.width}, batch {row.batch}, {row.models} models, {row.how:<5}"
+                    f"{row.milliseconds:9.2f} ms a model's step, {row.times_faster:.2f} times as fast",
+                    flush=True,
+                )
+            write_results(self.out, result_lines(rows, made))
+
+
+def calls(case: ManyCase, steps: int) -> dict[str, Callable[[], Any]]:
     """Each way of taking so many steps of every model."""
     import jax
     import jax.numpy as jnp
@@ -91,37 +114,19 @@ def calls(case: Case, steps: int) -> dict[str, Callable[[], Any]]:
     return {"alone": lambda: [train() for train in each], **together}
 
 
-def measure(case: Case, options: Options) -> list[Row]:
+def measure_ways(case: ManyCase, options: Many) -> list[WayRow]:
     """Every way on one case."""
     seconds = in_turn(calls(case, options.steps), options.rounds)
     medians = {how: statistics.median(values) for how, values in seconds.items()}
     return [
-        Row(*case, how, round(1e3 * taken / options.steps / case.models, 3), round(medians["alone"] / taken, 2))
+        WayRow(*case, how, round(1e3 * taken / options.steps / case.models, 3), round(medians["alone"] / taken, 2))
         for how, taken in medians.items()
     ]
 
 
-def many(options: Options) -> None:
-    """Measures, prints, writes."""
-    from sagan_jax import device, run_folder
-
-    print(device.start(), flush=True)
-    made, rows = made_by(), []
-    for case in CASES:
-        rows += measure(case, options)
-        for row in rows[-3:]:
-            print(
-                f"{row.size} px, width {row.width}, batch {row.batch}, {row.models} models, {row.how:<5}"
-                f"{row.milliseconds:9.2f} ms a model's step, {row.times_faster:.2f} times as fast",
-                flush=True,
-            )
-        run_folder.write_csv(options.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures as a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(lambda: many(parse_as(Options, "python -m experiments.many", argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Many, "many", argv)
 
 
 if __name__ == "__main__":

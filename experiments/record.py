@@ -1,27 +1,53 @@
-"""Results on record: a row a method, class, protocol and seed, collected from the folders of runs, kept as CSV."""
+"""Results on record, as CSV files whose every row says what made it.
+
+`Row` is a result of a method on a class by a protocol with a seed, collected from the folders of runs for the tables.
+Other experiments have rows of their own; all are written by `write_results`.
+"""
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.paper import Table
 from experiments.variants import recognise
+from sagan_jax.runs.provenance import PROVENANCE, command, provenance
 
 REFERENCE = "batch_statistics_in_order_best_test_epoch"
 
 
-MADE_BY = ("commit", "date", "platform", "command")
-"""The last columns of measurements that no run's folder stands behind."""
+def made_by(device: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """What made the results of this process, by the names in `PROVENANCE`.
+
+    Args:
+        device: What they were computed on, in words, from `device.start`; None if without JAX.
+        seed: What all randomness came from.
+    """
+    made = provenance(command(), device, seed)
+    return {name: made[name] for name in PROVENANCE}
 
 
-def made_by() -> tuple[Any, ...]:
-    """What made a measurement of this process: the values of `MADE_BY`."""
-    from sagan_jax.runs.provenance import command, provenance
+def result_lines(rows: Iterable[Any], made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows, named tuples, as lines of a file of results; what a row itself has of `PROVENANCE` stays as it is."""
+    return [row._asdict() | {name: value for name, value in made.items() if name not in row._fields} for row in rows]
 
-    made = provenance(command())
-    return tuple(made[name] for name in MADE_BY)
+
+def write_results(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes lines as CSV; the columns of `PROVENANCE` are in every file, the last ones unless the rows have them."""
+    from sagan_jax import run_folder
+
+    names = tuple(dict.fromkeys(name for line in lines for name in line))
+    header = (*names, *(name for name in PROVENANCE if name not in names))
+    run_folder.write_csv(path, header, [[line.get(name, "") for name in header] for line in lines])
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The lines of a file of results, none if there is no file; what an older file lacks of `PROVENANCE` is empty."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [dict.fromkeys(PROVENANCE, "") | line for line in csv.DictReader(file)]
 
 
 class Row(NamedTuple):
@@ -76,7 +102,7 @@ def rows_of(result: dict[str, Any]) -> list[Row]:
             high=None if high is None else round(high, 4),
             commit=made["commit"] or "",
             date=made["date"],
-            machine=f"{result['device']}, {made['platform']}",
+            machine=made.get("machine") or f"{result['device']}, {made['platform']}",
             command=made["command"],
         )
 
@@ -93,16 +119,14 @@ def collect(folder: Path, table: Table) -> list[Row]:
     return [row for result in results if result["dataset"].startswith(table.dataset) for row in rows_of(result)]
 
 
-def merged(*parts: Iterable[Row]) -> list[Row]:
+def merged_rows(*parts: Iterable[Row]) -> list[Row]:
     """The rows of several sources in a fixed order; of those on one cell the last is kept."""
     cells = {row.cell: row for rows in parts for row in rows}
     return [cells[cell] for cell in sorted(cells)]
 
 
-def read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
     """The rows on record; none where there is no file yet."""
-    if not path.exists():
-        return []
     kinds = {"seed": int, "size": int, "epochs": int, "train_images": int, "test_images": int, "auroc": float}
 
     def value(name: str, text: str) -> Any:
@@ -110,5 +134,4 @@ def read(path: Path) -> list[Row]:
             return float(text) if text else None
         return kinds.get(name, str)(text)
 
-    with path.open(newline="", encoding="utf-8") as file:
-        return [Row(**{name: value(name, row[name]) for name in Row._fields}) for row in csv.DictReader(file)]
+    return [Row(**{name: value(name, line[name]) for name in Row._fields}) for line in read_results(path)]

@@ -5,13 +5,15 @@
     python -m experiments.tables --table=2 --collect --runs=runs
     python -m experiments.tables --table=3 --site=field
 
-The first prints what is on record in `experiments/results/`; that takes a second. `--train` runs the cells that
-`--runs` has no result for, one after the other: it may be stopped at any time and goes on where it was, and several
-processes may share the work, as a cell that another one has in work is passed over. `--collect` puts the results in all
-runs' folders under `--runs` on record.
+The first prints what is on record in `experiments/results/`, in a second. `--train` runs the cells that have no result
+under `--runs`, one after the other. It can be stopped at any time and continues there when started again. Several
+processes can share the work: each skips the cells that another one is training. `--collect` puts the results in all
+runs' folders under `--runs` on record. A cell of CIFAR-10 takes hours on 2 cores; docs/results.md has the figures to
+expect.
 
 The strict figure is the mean over seeds with its 95 % interval (Student's t); of one seed, the bootstrap's over test
-images. The reference protocol's leaks labels (docs/protocol.md): it is there beside the paper's, and no result.
+images. The reference protocol leaks labels (docs/protocol.md). Its figure is printed for comparison with the paper's
+and is not a result.
 """
 
 import csv
@@ -19,18 +21,17 @@ import io
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from experiments.datasets import load_dataset
+from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
 from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
-from experiments.record import Row, collect, merged, read
+from experiments.record import Row, collect, merged_rows, read_results, read_rows, result_lines, write_results
 from experiments.variants import VARIANTS
-from sagan_jax.cli import parse_as
+from sagan_jax.cli import run_experiment
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig
 from sagan_jax.errors import UserError
-from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Tables:
     """Print the paper's Table 2 or 3 with our figures beside its own, after running or recording what is missing."""
 
     table: Literal[2, 3]
@@ -63,18 +64,14 @@ class Options:
     """The settings `train` takes: those of the method's paper, or of its authors' released code."""
     epochs: int = 15
     """How many epochs `train` trains."""
-    train_images: int | None = None
-    """Train on so many images, evenly spread; by default all."""
-    test_images: int | None = None
-    """Judge by so many test images, evenly spread; by default all."""
+    thinning: ThinningConfig = field(default_factory=ThinningConfig)
     size: int | None = None
     """Side of the images; by default 32 for table 2 and 128 for table 3."""
     runs: Path = Path("runs")
     """The folder of runs: `train` adds to it, `collect` looks for results everywhere in it."""
     record: Path | None = None
     """The file of results on record; by default the one in experiments/results."""
-    data_dir: Path | None = None
-    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+    tfds: TfdsConfig = field(default_factory=TfdsConfig)
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that is not one of those there are."""
@@ -82,6 +79,24 @@ class Options:
         for kind, names, known in (("methods", self.methods, VARIANTS), ("classes", self.classes or (), classes)):
             if unknown := [name for name in names if name not in known]:
                 raise UserError(f"{kind} has {', '.join(unknown)}; there are {', '.join(known)}")
+
+    def __call__(self) -> None:
+        """Trains and records if asked to, then prints."""
+        table = TABLE_3_IN_THE_FIELD if self.table == 3 and self.site == "field" else TABLES[self.table]
+        record = self.record or RESULTS / f"table{self.table}.csv"
+        if self.train:
+            run_cells(self, table)
+        rows = read_rows(record)
+        if self.train or self.collect:
+            rows = merged_rows(rows, collect(self.runs, table))
+        if self.collect:
+            write_results(record, result_lines(rows, {}))
+        cells = [*trivial_floor_lines(table), *table_lines(of_table(rows, table), table)]
+        print(TABLE_FORMATS[self.format]([HEADER, *cells]))
+        if self.format == "text":
+            print(
+                f"\n{table.title}. The reference protocol's figures leak labels and are no results (docs/protocol.md)."
+            )
 
 
 class Cell(NamedTuple):
@@ -165,7 +180,7 @@ def of_table(rows: Sequence[Row], table: Table) -> list[Row]:
     return [row for row in rows if row.dataset.startswith(table.dataset)]
 
 
-def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
+def table_lines(rows: Sequence[Row], table: Table) -> list[Cell]:
     """The table line by line: the paper's methods on all classes, others where they were run, and each one's mean."""
     shown = [(name, "paper") for name in VARIANTS if name in table.paper]
     found = {(row.method, row.preset) for row in rows} - set(shown)
@@ -186,13 +201,9 @@ def lines(rows: Sequence[Row], table: Table) -> list[Cell]:
     return result
 
 
-def floor_lines(table: Table) -> list[Cell]:
+def trivial_floor_lines(table: Table) -> list[Cell]:
     """The trivial floor's lines, from its own file of results."""
-    path = RESULTS / "floor.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["dataset"].startswith(table.dataset)]
+    rows = [row for row in read_results(RESULTS / "floor.csv") if row["dataset"].startswith(table.dataset)]
     return [
         Cell(
             row["method"],
@@ -206,7 +217,7 @@ def floor_lines(table: Table) -> list[Cell]:
     ]
 
 
-def as_text(cells: Sequence[Cell]) -> str:
+def _as_text(cells: Sequence[Cell]) -> str:
     """Columns of equal width."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
     return "\n".join(
@@ -214,23 +225,27 @@ def as_text(cells: Sequence[Cell]) -> str:
     )
 
 
-def as_markdown(cells: Sequence[Cell]) -> str:
+def _as_markdown(cells: Sequence[Cell]) -> str:
     """A table for a README."""
     head, *body = ("| " + " | ".join(row) + " |" for row in cells)
     return "\n".join([head, "|" + "---|" * len(HEADER), *body])
 
 
-def as_csv(cells: Sequence[Cell]) -> str:
+def _as_csv(cells: Sequence[Cell]) -> str:
     """Comma-separated values."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(cells)
     return text.getvalue().rstrip()
 
 
-FORMATS: dict[str, Callable[[Sequence[Cell]], str]] = {"text": as_text, "markdown": as_markdown, "csv": as_csv}
+TABLE_FORMATS: dict[str, Callable[[Sequence[Cell]], str]] = {
+    "text": _as_text,
+    "markdown": _as_markdown,
+    "csv": _as_csv,
+}
 
 
-def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
+def load_splits(options: Tables, table: Table) -> "Callable[[str], Split]":
     """From a class to its split; the set is read once."""
     from sagan_jax.data.split import leave_one_out
 
@@ -239,14 +254,13 @@ def load_splits(options: Options, table: Table) -> "Callable[[str], Split]":
 
         bolts = load_bolts(size=options.size or table.size, site=options.site, cache_dir=options.runs / "bolt-scenes")
         return lambda _: bolts
-    dataset = load_dataset(table.dataset, options.size or table.size, options.data_dir)
+    dataset = load_dataset(table.dataset, options.size or table.size, options.tfds.data_dir)
     return lambda abnormal: leave_one_out(dataset, abnormal)
 
 
-def train(options: Options, table: Table) -> None:
+def run_cells(options: Tables, table: Table) -> None:
     """Runs the cells without a result, seed by seed, so that the table fills evenly, but those in work elsewhere."""
     from sagan_jax import device, run_folder
-    from sagan_jax.data.split import thinned
     from sagan_jax.runs.prepare import prepare
     from sagan_jax.runs.provenance import command
     from sagan_jax.runs.run import run
@@ -267,7 +281,7 @@ def train(options: Options, table: Table) -> None:
                 folder = options.runs.joinpath(*place)
                 if (folder / "result.json").exists():
                     continue
-                split = thinned(split_of(abnormal), options.train_images, options.test_images)
+                split = options.thinning.thin(split_of(abnormal))
                 method = METHODS[variant.method]
                 training = TrainingConfig(epochs=options.epochs, batch_size=method.batch_size, seed=seed)
                 prepared = prepare(split, method, variant.model(options.preset), training, judging.map)
@@ -278,28 +292,9 @@ def train(options: Options, table: Table) -> None:
                     print(f"{folder} is in work elsewhere: passed over", file=sys.stderr, flush=True)
 
 
-def tables(options: Options) -> None:
-    """Trains and records if asked to, then prints."""
-    from sagan_jax import run_folder
-
-    table = TABLE_3_IN_THE_FIELD if options.table == 3 and options.site == "field" else TABLES[options.table]
-    record = options.record or RESULTS / f"table{options.table}.csv"
-    if options.train:
-        train(options, table)
-    rows = read(record)
-    if options.train or options.collect:
-        rows = merged(rows, collect(options.runs, table))
-    if options.collect:
-        run_folder.write_csv(record, Row._fields, rows)
-    print(FORMATS[options.format]([HEADER, *floor_lines(table), *lines(of_table(rows, table), table)]))
-    if options.format == "text":
-        print(f"\n{table.title}. The reference protocol's figures are no results: they leak labels (docs/protocol.md).")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Makes a table as a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(lambda: tables(parse_as(Options, "python -m experiments.tables", argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Tables, "tables", argv)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,25 @@
     python -m experiments.thresholds --folders wood_screw_crops crackforest_patches
 
 A part of the normal training images is held out of training. Thresholds for 5 % false positives are set on n of them,
-drawn at random many times, and the rate that comes out is counted twice: on those held out that were not drawn (`same`:
-nothing but chance is between them), and on the set's own normal test images (`test`: other people's hands, other
-parts of a surface). Abnormal images have no part in it. Scores are those of the trivial floor, and with `--networks` of
-a small SAGAN after little training: it is the shape of normal scores that matters here. Takes two minutes of one core.
+drawn at random many times. The rate that results is counted twice: on the held-out images that were not drawn (`same`:
+they differ by chance alone), and on the set's own normal test images (`test`: written by other people, or other parts
+of a surface). Abnormal images are not used. The scores are those of the trivial floor, and with `--networks` of a small
+SAGAN after little training too, since only the shape of normal scores matters here.
 
-Expect `interpolated` to have a mean rate of 5 % on `same` from 20 images on, and to lie within 2 to 10 % in about nine
-of ten draws from 100 images on. On `test` crackforest_patches has 25 %: its patches are of a few photographs, and the
-held-out ones are of the same photographs as those trained on.
+Two minutes of one core. Expect `interpolated` to have a mean rate of 5 % on `same` from 20 images on, and to lie within
+2 to 10 % in about nine of ten draws from 100 images on. On `test`, crackforest_patches has 25 %: its patches are cut
+from few photographs, and the held-out ones are of the same photographs as those trained on.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from experiments.record import MADE_BY, made_by
-from sagan_jax.cli import parse_as
-from sagan_jax.exit_codes import guarded
+from experiments.datasets import TfdsConfig
+from experiments.record import made_by, result_lines, write_results
+from sagan_jax.cli import run_experiment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ NETWORK_CLASSES = {"digits": ("0", "3", "8"), "fashion_mnist": ("Sandal",)}  # a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Thresholds:
     """Measure how well thresholds set on few normal images hold."""
 
     folders: tuple[Path, ...] = ()
@@ -44,10 +44,21 @@ class Options:
     """How often n images are drawn of each set of scores."""
     networks: bool = False
     """Score by small networks too, beside the floor; it takes some ten minutes more."""
-    data_dir: Path | None = None
-    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+    tfds: TfdsConfig = field(default_factory=TfdsConfig)
     out: Path = Path("thresholds.csv")
     """The CSV file."""
+
+    def __call__(self) -> None:
+        """Measures, prints, writes."""
+        from sagan_jax import device
+
+        made, measured = made_by(device.start() if self.networks else None), []
+        for split, network in threshold_splits(self):
+            for pool in pools(split, network=network):
+                measured.append((pool, rates_of_draws(pool, self.draws)))
+                print(f"{pool.dataset}, {pool.abnormal}, {pool.scorer}: measured", file=sys.stderr, flush=True)
+            write_results(self.out, result_lines(summarised(measured), made))
+        print(threshold_table(summarised(measured)))
 
 
 class Pool(NamedTuple):
@@ -60,7 +71,7 @@ class Pool(NamedTuple):
     test: "np.ndarray"
 
 
-class Row(NamedTuple):
+class ThresholdRow(NamedTuple):
     """How one estimate holds on one set of scores.
 
     The rates are over draws, and over the set's classes; `low` and `high` are their 5 % and 95 % points, `within` is
@@ -145,7 +156,7 @@ def estimates() -> dict[str, Estimate]:
     }
 
 
-def splits(options: Options) -> "Iterator[tuple[Split, bool]]":
+def threshold_splits(options: Thresholds) -> "Iterator[tuple[Split, bool]]":
     """The sets, and whether a network is trained on each."""
     from sagan_jax.data.digits import load_digits
     from sagan_jax.data.folder import load_folder
@@ -154,7 +165,7 @@ def splits(options: Options) -> "Iterator[tuple[Split, bool]]":
 
     for folder in options.folders:
         yield load_folder(folder, size=64)[0], options.networks
-    for dataset in (load_digits(16), load_tfds("fashion_mnist", data_dir=options.data_dir, size=32)):
+    for dataset in (load_digits(16), load_tfds("fashion_mnist", data_dir=options.tfds.data_dir, size=32)):
         networks = NETWORK_CLASSES[dataset.name] if options.networks else ()
         for abnormal in dataset.class_names:
             split = leave_one_out(dataset, abnormal)
@@ -200,7 +211,7 @@ def by_network(images: "np.ndarray", judged: "Sequence[np.ndarray]") -> "list[tu
     return [(scores.total, np.asarray(worst_share(scores.map))) for scores in found]
 
 
-def measure(pool: Pool, draws: int, seed: int = 0) -> "dict[tuple[str, int, str], np.ndarray]":
+def rates_of_draws(pool: Pool, draws: int, seed: int = 0) -> "dict[tuple[str, int, str], np.ndarray]":
     """The rates that come out in each draw, by what they are counted on, how many images were drawn, the estimate."""
     import numpy as np
 
@@ -219,7 +230,7 @@ def measure(pool: Pool, draws: int, seed: int = 0) -> "dict[tuple[str, int, str]
     return {key: np.array(values) for key, values in rates.items()}
 
 
-def summarised(measured: "Sequence[tuple[Pool, dict[tuple[str, int, str], np.ndarray]]]") -> list[Row]:
+def summarised(measured: "Sequence[tuple[Pool, dict[tuple[str, int, str], np.ndarray]]]") -> list[ThresholdRow]:
     """A row a set, scorer, number of images and estimate; a set's classes together."""
     import numpy as np
 
@@ -233,11 +244,11 @@ def summarised(measured: "Sequence[tuple[Pool, dict[tuple[str, int, str], np.nda
         low, high = np.percentile(values, (5, 95))
         within = ((values >= WITHIN[0]) & (values <= WITHIN[1])).mean()
         numbers = (values.mean(), low, high, within, (values > WITHIN[1]).mean())
-        rows.append(Row(*key, *(round(float(number), 4) for number in numbers)))
+        rows.append(ThresholdRow(*key, *(round(float(number), 4) for number in numbers)))
     return rows
 
 
-def table(rows: Sequence[Row]) -> str:
+def threshold_table(rows: Sequence[ThresholdRow]) -> str:
     """For each estimate and number of images, over all sets alike: mean rate, the share of draws within 2 to 10 %."""
     lines = []
     for on in ("same", "test"):
@@ -254,24 +265,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def thresholds(options: Options) -> None:
-    """Measures, prints, writes."""
-    from sagan_jax import run_folder
-
-    made, measured = made_by(), []
-    for split, network in splits(options):
-        for pool in pools(split, network=network):
-            measured.append((pool, measure(pool, options.draws)))
-            print(f"{pool.dataset}, {pool.abnormal}, {pool.scorer}: measured", file=sys.stderr, flush=True)
-        rows = summarised(measured)
-        run_folder.write_csv(options.out, (*Row._fields, *MADE_BY), [(*row, *made) for row in rows])
-    print(table(summarised(measured)))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures as a command; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(lambda: thresholds(parse_as(Options, "python -m experiments.thresholds", argv)))
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Thresholds, "thresholds", argv)
 
 
 if __name__ == "__main__":

@@ -7,50 +7,39 @@ The files take turns at PNG, JPEG, BMP, TIFF and WebP: something to try `sagan t
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.datasets import load_dataset
+from experiments.datasets import ClassLeftOut, ThinningConfig
 from sagan_jax.cli import run_experiment
 
-SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
+WRITTEN_SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToFolder:
+class ToFolder(ClassLeftOut):
     """Write a part of a TFDS set as a folder of image files in MVTec AD's layout, one class abnormal."""
 
-    dataset: str
-    """The data set, as in the other experiments."""
     abnormal: str
     """The class to be found: test/<class>, in no training image."""
     out: Path
     """The folder to be made."""
-    size: int = 32
-    """Side in pixels the images are resized to."""
-    train_images: int = 1000
-    """Normal training images, evenly spread over all."""
-    test_images: int = 200
-    """Test images, normal and abnormal in the proportion of the whole."""
-    data_dir: Path | None = None
-    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+    thinning: ThinningConfig = field(default_factory=lambda: ThinningConfig(train_images=1000, test_images=200))
 
     def __call__(self) -> None:
         """Writes the files and says how many."""
         from PIL import Image
 
-        from sagan_jax.data.split import leave_one_out, thinned
         from sagan_jax.errors import UserError
 
         if self.out.exists():
             raise UserError(f"{self.out} is there already; name another folder with --out")
-        split = leave_one_out(load_dataset(self.dataset, self.size, self.data_dir), self.abnormal)
-        split = thinned(split, self.train_images, self.test_images)
+        split = self.split(self.load(), self.abnormal)
         kind = re.sub(r"[^\w.-]+", "_", self.abnormal)  # "T-shirt/top" is one folder
         places = ["train/good"] * len(split.train)
         places += [f"test/{kind if abnormal else 'good'}" for abnormal in split.test_labels]
         for i, (place, image) in enumerate(zip(places, [*split.train, *split.test], strict=True)):
-            path = self.out / place / f"{i:05d}{SUFFIXES[i % len(SUFFIXES)]}"
+            path = self.out / place / f"{i:05d}{WRITTEN_SUFFIXES[i % len(WRITTEN_SUFFIXES)]}"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.squeeze()).save(path, quality=95)
         print(f"{len(places):,} images in {self.out}")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, get_args
 
-from sagan_jax.config import Preset
+from sagan_jax.config import Preset, TrainingConfig
 from sagan_jax.methods.table import METHODS
 
 
@@ -54,10 +54,9 @@ def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> t
         return method, "other"
 
     name, preset = known()
-    usual = {
-        "batch_size": METHODS[VARIANTS[name].method].batch_size,
-        "flip": preset == "inspection",
-        "scoring": "method",
-    }
-    changed = [f"{key}={training[key]}" for key, value in usual.items() if training.get(key, value) != value]
+    start: Preset = "inspection" if preset == "inspection" else "paper"
+    usual = asdict(METHODS[method].training(start) if method in METHODS else TrainingConfig())
+    apart = ("epochs", "seed")  # results have columns for these
+    given = {"steps": None} | training if training else {}  # runs without a number of steps do not name it
+    changed = [f"{key}={given[key]}" for key in usual if key not in apart and given.get(key, usual[key]) != usual[key]]
     return name, ", ".join([preset, *changed])

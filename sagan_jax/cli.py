@@ -29,17 +29,12 @@ METHOD_HELP = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train on a folder of photographs of normal things; judge by its test images where it has some."""
+class TrainingFlags:
+    """The flags of every command that trains."""
 
-    data: Path
-    """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
-    test/0.normal, test/1.abnormal), or one with nothing but normal images."""
     method: str = "sagan"
-    preset: Preset = "inspection"
-    """Trained to repair, which finds most; or the settings of the method's paper, or of its authors' released code. A
-    method without the first has its paper's by default."""
-    folder: FolderConfig = field(default_factory=FolderConfig)
+    preset: Preset = "paper"
+    """The settings of the method's paper, or of its authors' released code."""
     model: Any = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
@@ -47,9 +42,22 @@ class Train:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @classmethod
-    def of(cls, argv: Sequence[str]) -> type["Train"]:
+    def of(cls, argv: Sequence[str]) -> type:
         """The command with the flags and defaults of the method and preset that the command line names."""
         return with_method(cls, argv)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainingFlags):
+    """Train on a folder of photographs of normal things; if it has test images, judge by them."""
+
+    data: Path
+    """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
+    test/0.normal, test/1.abnormal), or one with nothing but normal images."""
+    preset: Preset = "inspection"
+    """Trained to repair, which finds most; or the settings of the method's paper, or of its authors' released code. A
+    method without the first has its paper's by default."""
+    folder: FolderConfig = field(default_factory=FolderConfig)
 
     def __call__(self) -> None:
         """Trains and prints the result."""

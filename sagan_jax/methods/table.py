@@ -4,10 +4,8 @@ A method of your own is a `Method` value in any module; wherever a method is nam
 heavy is imported here: a method's networks are imported when its detector is built.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagan_jax.config import (
@@ -20,7 +18,8 @@ from sagan_jax.config import (
     sagan_preset,
     skip_ganomaly_preset,
 )
-from sagan_jax.errors import UserError, one_line
+from sagan_jax.errors import UserError
+from sagan_jax.named_object import import_named
 
 if TYPE_CHECKING:
     from sagan_jax.detector import Detector
@@ -77,18 +76,11 @@ def find_method(name: str) -> Method:
     """
     if name in METHODS:
         return METHODS[name]
-    module, colon, attribute = name.partition(":")
-    if not (colon and module and attribute):
+    if not all(name.partition(":")):
         raise UserError(
             f"method is {name!r}; it must be one of {', '.join(METHODS)}, or MODULE:NAME of a Method of your own"
         )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # as `python -m` does, so that every command finds the same module
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"method is {name!r}, which cannot be imported: {one_line(str(error))}") from error
+    found = import_named("method", name)
     if not isinstance(found, Method):
-        raise UserError(f"method is {name!r}; that is no sagan_jax.methods.table.Method")
+        raise UserError(f"method is {name!r}, which is not a sagan_jax.methods.table.Method")
     return found

@@ -1,5 +1,6 @@
-"""What made a result: command, commit, versions, machine."""
+"""What made a result: command, commit, date, machine, seed and versions."""
 
+import os
 import platform
 import shlex
 import subprocess
@@ -15,15 +16,29 @@ from sagan_jax import __version__
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
-def provenance(argv: Sequence[str]) -> dict[str, Any]:
-    """The command, the commit of the code (None outside a clone), versions and the machine, as JSON values."""
+PROVENANCE = ("commit", "date", "machine", "command", "seed")
+"""What every result has, whatever its file: columns of a CSV file, names in the `provenance` of a JSON file."""
+
+
+def provenance(argv: Sequence[str], device: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """What made a result, as JSON values: those of `PROVENANCE`, and the versions of Python and of packages.
+
+    Args:
+        argv: The command.
+        device: What it computed on, in words, from `device.start`; None for a command that does not use JAX.
+        seed: What all randomness came from.
+
+    Returns:
+        The values; the commit is None outside a clone.
+    """
     return {
         "command": shlex.join(argv),
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{device or f'cpu ({os.cpu_count()} cores)'}, {platform.platform()}",
+        "seed": seed,
         "python": platform.python_version(),
         "packages": {"sagan-jax": __version__} | {package: version(package) for package in PACKAGES},
-        "platform": platform.platform(),
     }
 
 

@@ -51,7 +51,7 @@ def write(
         "map_limit": evaluated.map_limit,
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": machine.name,
-        "provenance": provenance(argv),
+        "provenance": provenance(argv, machine.name, prepared.training.seed),
     }
     shares = calibrated(trained.judged.calibration, evaluated.scores.total)
     run_folder.write_scores(folder / "scores.csv", split, evaluated.scores, shares)

@@ -28,14 +28,14 @@ def test_every_scoring_of_a_class_is_measured_once_and_written(tmp_path, monkeyp
     assert {row["chosen_on"] for row in rows} == {"False"}
 
     printed = capsys.readouterr().out
-    monkeypatch.setattr(better, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(better, "measure_scorings", lambda *_: pytest.fail("measured again"))
     assert better.main([*SMALL, *DENSITY, f"--out={out}"]) == 0
     assert capsys.readouterr().out == printed
 
 
 def test_the_table_has_a_line_a_scoring_with_its_mean():
     lines = [
-        ["s", name, "True", scoring, value]
+        {"abnormal": name, "scoring": scoring, "auroc": value}
         for name, scoring, value in (
             ("cat", "R", "0.5"),
             ("cat", "density", "0.6"),
@@ -43,7 +43,7 @@ def test_the_table_has_a_line_a_scoring_with_its_mean():
             ("dog", "density", "0.7"),
         )
     ]
-    assert better.table(lines).splitlines()[1:] == [
+    assert better.scoring_table(lines).splitlines()[1:] == [
         "R             0.500       0.400       0.450",
         "density       0.600       0.700       0.650",
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.floor import Row, main, png_bytes, table
+from experiments.floor import FloorRow, floor_table, main, png_bytes
 
 
 def test_a_plain_image_takes_fewer_bytes_than_a_noisy_one():
@@ -16,8 +16,8 @@ def test_a_plain_image_takes_fewer_bytes_than_a_noisy_one():
 
 
 def test_the_table_has_a_line_a_class_and_the_mean():
-    rows = [Row("d", "PCA", name, auroc, 0, 1, 1, 1, 0) for name, auroc in (("cat", 0.2), ("dog", 0.6))]
-    assert table(rows).split() == ["abnormal", "PCA", "cat", "0.200", "dog", "0.600", "mean", "0.400"]
+    rows = [FloorRow("d", "PCA", name, auroc, 0, 1, 1, 1, 0) for name, auroc in (("cat", 0.2), ("dog", 0.6))]
+    assert floor_table(rows).split() == ["abnormal", "PCA", "cat", "0.200", "dog", "0.600", "mean", "0.400"]
 
 
 def test_the_floor_of_one_digit_is_measured_and_written(tmp_path, capsys):

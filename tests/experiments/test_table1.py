@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.table1 import PAPER, count, table
+from experiments.table1 import PAPER, count, main, parameter_table
 
 
 @pytest.mark.parametrize(("depthwise", "printed"), [(False, 18_498_481), (True, 5_181_089)])
@@ -20,7 +20,9 @@ def test_the_parts_are_those_derived_for_the_table():
     assert [sum(count(d, 3, 3)[:2]) for d in (False, True)] == [17_345_875, 4_032_335]
 
 
-def test_the_table_shows_the_papers_numbers_and_ours():
-    text = table()
+def test_the_table_shows_the_papers_numbers_and_ours(capsys):
+    assert main([]) == 0
+    text = parameter_table()
+    assert capsys.readouterr().out.strip() == text.strip()
     for number in (*PAPER.values(), 18_415_575, 5_102_035):
         assert f"{number:,}" in text

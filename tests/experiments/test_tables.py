@@ -7,11 +7,11 @@ import pytest
 
 from experiments import tables as module
 from experiments.paper import TABLES, Table
-from experiments.record import Row, collect, merged, read
-from experiments.tables import FORMATS, HEADER, interval_over_seeds, lines, main
+from experiments.record import Row, collect, merged_rows, read_rows, result_lines, write_results
+from experiments.tables import HEADER, TABLE_FORMATS, interval_over_seeds, main, table_lines
 from experiments.variants import VARIANTS, recognise
 from sagan_jax import run_folder
-from sagan_jax.config import settings_to_json
+from sagan_jax.config import INSPECTION, sagan_preset, settings_to_json
 
 SMALL = Table(
     "two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, size=32, epochs=15, train_images=100, test_images=50
@@ -25,7 +25,7 @@ def row(**changes):
 
 
 def printed(*rows):
-    return {(line.method, line.abnormal): line for line in lines(rows, SMALL)}
+    return {(line.method, line.abnormal): line for line in table_lines(rows, SMALL)}
 
 
 def test_the_papers_averages_are_those_of_its_rows():
@@ -43,6 +43,15 @@ def test_a_configuration_is_recognised_and_a_changed_one_is_not_taken_for_it(nam
     assert recognise(variant.method, model | {"learning_rate": 0.123}, {}) == (variant.method, "other")
     assert recognise(variant.method, {key: value for key, value in model.items() if key != "beta2"}, {})[0] == name
     assert recognise(variant.method, model, {"flip": True}) == (name, "paper, flip=True")
+    assert recognise(variant.method, model, {"steps": 100}) == (name, "paper, steps=100")
+
+
+def test_the_inspection_preset_is_recognised_by_its_number_of_steps_too():
+    model, training = settings_to_json(sagan_preset("inspection")), INSPECTION.as_json()
+    assert recognise("sagan", model, training) == ("sagan", "inspection")
+    assert recognise("sagan", model, training | {"steps": 200}) == ("sagan", "inspection, steps=200")
+    del training["steps"]  # as a run has it that trains whole passes
+    assert recognise("sagan", model, training) == ("sagan", "inspection, steps=None")
 
 
 def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
@@ -50,13 +59,13 @@ def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
     strict = next(row for row in rows if (row.abnormal, row.protocol, row.epochs) == ("cat", "strict", 3))
     assert (strict.method, strict.preset, strict.auroc, strict.train_images) == ("sagan", "paper", 0.5503, 45_000)
     assert strict.command.startswith("python -m experiments.cifar --abnormal=cat")
-    run_folder.write_csv(tmp_path / "t.csv", Row._fields, rows)
-    assert read(tmp_path / "t.csv") == rows
+    write_results(tmp_path / "t.csv", result_lines(rows, {}))
+    assert read_rows(tmp_path / "t.csv") == rows
 
 
 def test_a_cell_measured_again_replaces_the_old_row_and_no_other():
     old, other, new = row(auroc=0.1), row(seed=1), row(auroc=0.2)
-    assert merged([old, other], [new]) == [new, other]
+    assert merged_rows([old, other], [new]) == [new, other]
 
 
 def test_a_cell_never_run_says_so():
@@ -106,7 +115,7 @@ def test_table_3_is_of_a_station_and_never_has_the_fields_figures(capsys):
     station = capsys.readouterr().out
     assert main(["--table=3", "--site=field"]) == 0
     field = capsys.readouterr().out
-    on_record = read(Path(module.__file__).parent / "results" / "table3.csv")
+    on_record = read_rows(Path(module.__file__).parent / "results" / "table3.csv")
     figures = [
         f"{row.auroc:.3f} [" for row in on_record if (row.dataset, row.protocol) == ("bolts (synthetic)", "strict")
     ]
@@ -114,9 +123,9 @@ def test_table_3_is_of_a_station_and_never_has_the_fields_figures(capsys):
     assert all(figure in field and figure not in station for figure in figures)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", TABLE_FORMATS)
 def test_every_format_has_every_cell(name):
-    text = FORMATS[name]([HEADER, *lines([row()], SMALL)])
+    text = TABLE_FORMATS[name]([HEADER, *table_lines([row()], SMALL)])
     assert all(part in text for part in ("strict AUROC", "0.600 [0.500, 0.700]", "0.900", "never run"))
 
 
@@ -136,7 +145,7 @@ def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp
     assert "1 of 15 epochs; 150 of 1,271 training images; 20 of 526 test images" in printed.out
     result = cells / "3" / "seed0" / "result.json"
     auroc, before = json.loads(result.read_text())["strict"]["auroc"]["value"], result.stat().st_mtime_ns
-    assert {row.protocol: row.auroc for row in read(tmp_path / "record.csv")}["strict"] == pytest.approx(
+    assert {row.protocol: row.auroc for row in read_rows(tmp_path / "record.csv")}["strict"] == pytest.approx(
         auroc, abs=1e-4
     )
     assert main([*flags, "--classes", "3"]) == 0

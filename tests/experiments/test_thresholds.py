@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.thresholds import Pool, estimates, measure, summarised, table
+from experiments.thresholds import Pool, estimates, rates_of_draws, summarised, threshold_table
 
 
 def test_the_estimates_from_order_statistics_are_those_of_their_definitions():
@@ -30,8 +30,8 @@ def test_the_parametric_estimates_find_the_quantile_of_their_own_distribution():
 def test_draws_from_one_distribution_have_the_wanted_mean_rate():
     rng = np.random.default_rng(0)
     pool = Pool("set", "spot", "score", rng.exponential(size=1000), rng.exponential(size=1000))
-    rows = summarised([(pool, measure(pool, 60))])
+    rows = summarised([(pool, rates_of_draws(pool, 60))])
     (row,) = (row for row in rows if (row.on, row.images, row.estimate) == ("same", 100, "interpolated"))
     assert row.mean == pytest.approx(0.05, abs=0.01)
     assert row.low < row.mean < row.high
-    assert table(rows).count("within") == 2 * len(estimates()) * 6
+    assert threshold_table(rows).count("within") == 2 * len(estimates()) * 6

@@ -55,7 +55,7 @@ def test_a_method_of_ones_own_is_found_by_its_module_and_another_name_is_refused
     for wrong, why in (
         ("sagann", "one of sagan, skip_ganomaly"),
         ("nowhere:METHOD", "cannot be imported"),
-        ("mean_detector:MEAN", "is no sagan_jax.methods.table.Method"),
+        ("mean_detector:MEAN", "is not a sagan_jax.methods.table.Method"),
     ):
         with pytest.raises(UserError, match=why):
             find_method(wrong)
