@@ -113,20 +113,20 @@ def same_function(case: Case) -> dict[str, float]:
     from experiments import torch_peer
     from sagan_jax.config import SaganConfig
     from sagan_jax.methods.adversarial import apply_training
-    from sagan_jax.methods.sagan import Discriminator, Generator, sagan
+    from sagan_jax.methods.sagan import Discriminator, SaganGenerator, sagan
 
     config = SaganConfig(depthwise=case.depthwise)
     state = sagan(config).init(jax.random.key(0), (case.size, case.size, 3))
     images = np.random.default_rng(0).uniform(-1, 1, (4, case.size, case.size, 3)).astype(np.float32)
     multiplier = config.depth_multiplier if case.depthwise else 0
-    peers = torch_peer.Generator(3, multiplier), torch_peer.Discriminator(3, case.size)
+    peers = torch_peer.TorchGenerator(3, multiplier), torch_peer.TorchDiscriminator(3, case.size)
     torch_peer.copy_generator(jax.device_get(state.generator.params), peers[0])
     torch_peer.copy_discriminator(jax.device_get(state.discriminator.params), peers[1])
 
     def ours(module: Any, player: Any) -> Any:
         return jax.jit(lambda x: apply_training(module, player.params, player.statistics, x)[0])(images)
 
-    reconstructed = ours(Generator(3, multiplier=multiplier), state.generator)
+    reconstructed = ours(SaganGenerator(3, multiplier=multiplier), state.generator)
     latent = ours(Discriminator(), state.discriminator)[1]
     with torch.no_grad():
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -147,7 +147,8 @@ def our_calls(case: Case) -> tuple[dict[str, Callable[[], Any]], dict[str, float
     from sagan_jax.config import SaganConfig
     from sagan_jax.judging.scoring import score_images
     from sagan_jax.methods.sagan import sagan
-    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.training.loop import PLAIN_STEP, run_steps, start_totals
+    from sagan_jax.training.plan import plan_epoch
 
     detector = sagan(SaganConfig(depthwise=case.depthwise))
     state = detector.init(jax.random.key(0), (case.size, case.size, 3))
@@ -179,7 +180,7 @@ def peer_calls(case: Case) -> tuple[dict[str, Callable[[], Any]], float]:
     torch.set_flush_denormal(True)
     calls: dict[str, Callable[[], Any]] = {}
     for layout, name in ((torch.contiguous_format, "contiguous"), (torch.channels_last, "channels-last")):
-        networks = torch_peer.build(case.size, 2 if case.depthwise else 0)
+        networks = torch_peer.build_peer(case.size, 2 if case.depthwise else 0)
         for network in networks:
             network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
         x = torch.rand(case.batch, 3, case.size, case.size).to(memory_format=layout) * 2 - 1
@@ -198,12 +199,12 @@ def peer_calls(case: Case) -> tuple[dict[str, Callable[[], Any]], float]:
     # A pass costs as much again by each of what it is differentiated by: the generator by image and weights; the
     # discriminator by its weights on real images, by image and weights on generated ones.
     flops = 0.0
-    for network, passes in zip(torch_peer.build(case.size, 2 if case.depthwise else 0), (3, 2 + 3), strict=True):
+    for network, passes in zip(torch_peer.build_peer(case.size, 2 if case.depthwise else 0), (3, 2 + 3), strict=True):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(torch.zeros(case.batch, 3, case.size, case.size))
         flops += passes * counter.get_total_flops()
     if case.compiled:
-        networks = torch_peer.build(case.size, 2 if case.depthwise else 0)
+        networks = torch_peer.build_peer(case.size, 2 if case.depthwise else 0)
         for network in networks:
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         compiled = [torch.compile(network) for network in networks]

@@ -91,7 +91,8 @@ def scorings(split: "Split", options: Better) -> "dict[str, np.ndarray]":
     from sagan_jax.detector import normalise
     from sagan_jax.judging.scoring import score_images
     from sagan_jax.methods.sagan import sagan
-    from sagan_jax.training.loop import fit, steps_per_epoch
+    from sagan_jax.training.loop import fit
+    from sagan_jax.training.plan import all_steps
     from sagan_jax.training.progress import progress_bar
     from sagan_jax.transforms import density, patch_features
 
@@ -100,8 +101,7 @@ def scorings(split: "Split", options: Better) -> "dict[str, np.ndarray]":
     train, test = split.train[:], split.test[:]
     images, key = train[kept], jax.random.key(training.seed)
     shown = images[np.random.default_rng(training.seed).permutation(len(images))[: options.network_images]]
-    steps = training.epochs * steps_per_epoch(len(shown), training)
-    detector = sagan(options.model, steps)
+    detector = sagan(options.model, all_steps(len(shown), training))
     state = detector.init(key, images.shape[1:])
     with progress_bar(training.epochs, training.batch_size) as progress:
         *_, (_, state, _) = fit(detector, state, shown, training, progress=progress)
@@ -113,7 +113,7 @@ def scorings(split: "Split", options: Better) -> "dict[str, np.ndarray]":
     }
     # The steps of `density.fit_density` and of its score, taken apart.
     config = replace(options.density, kept=min(options.density.kept, len(images)))
-    chosen, space_key = density.choose(images, key, config)
+    chosen, space_key = density.choose_kept(images, key, config)
     viewed = np.asarray(chosen[: config.viewed])
     space = patch_features.fit_space(viewed, space_key, config)
     normal, tested = (

@@ -104,7 +104,8 @@ def measure_point(point: Point, width: int) -> tuple[PointRow, str]:
     from sagan_jax import device
     from sagan_jax.config import SaganConfig
     from sagan_jax.methods.sagan import sagan
-    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.training.loop import PLAIN_STEP, run_steps, start_totals
+    from sagan_jax.training.plan import plan_epoch
 
     machine = device.start()
     detector, shape = sagan(SaganConfig(width=width)), (point.size, point.size, 3)

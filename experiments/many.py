@@ -87,7 +87,8 @@ def calls(case: ManyCase, steps: int) -> dict[str, Callable[[], Any]]:
 
     from sagan_jax.config import SaganConfig
     from sagan_jax.methods.sagan import sagan
-    from sagan_jax.training.loop import PLAIN_STEP, plan_epoch, run_steps, start_totals
+    from sagan_jax.training.loop import PLAIN_STEP, run_steps, start_totals
+    from sagan_jax.training.plan import plan_epoch
 
     detector = sagan(SaganConfig(width=case.width))
     shape = (case.size, case.size, 3)

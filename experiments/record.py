@@ -125,7 +125,7 @@ def merged_rows(*parts: Iterable[Row]) -> list[Row]:
     return [cells[cell] for cell in sorted(cells)]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_table_rows(path: Path) -> list[Row]:
     """The rows on record; none where there is no file yet."""
     kinds = {"seed": int, "size": int, "epochs": int, "train_images": int, "test_images": int, "auroc": float}
 

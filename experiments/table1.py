@@ -40,7 +40,7 @@ def count(depthwise: bool, input_channels: int, output_channels: int) -> Count:
     import jax
     import jax.numpy as jnp
 
-    from sagan_jax.methods.sagan import Discriminator, Generator
+    from sagan_jax.methods.sagan import Discriminator, SaganGenerator
 
     def size(tree) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -49,7 +49,7 @@ def count(depthwise: bool, input_channels: int, output_channels: int) -> Count:
         images = jnp.zeros((1, 32, 32, channels))
         return jax.eval_shape(lambda key: module.init(key, images, train=False)["params"], jax.random.key(0))
 
-    generator = params(Generator(output_channels, multiplier=2 if depthwise else 0), input_channels)
+    generator = params(SaganGenerator(output_channels, multiplier=2 if depthwise else 0), input_channels)
     blocks = [block for name, block in generator.items() if name.startswith("attention")]
     return Count(
         convolutions=size(generator) - size(blocks),

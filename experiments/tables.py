@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
 from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
-from experiments.record import Row, collect, merged_rows, read_results, read_rows, result_lines, write_results
+from experiments.record import Row, collect, merged_rows, read_results, read_table_rows, result_lines, write_results
 from experiments.variants import VARIANTS
 from sagan_jax.cli import run_experiment
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig
@@ -86,7 +86,7 @@ class Tables:
         record = self.record or RESULTS / f"table{self.table}.csv"
         if self.train:
             run_cells(self, table)
-        rows = read_rows(record)
+        rows = read_table_rows(record)
         if self.train or self.collect:
             rows = merged_rows(rows, collect(self.runs, table))
         if self.collect:

@@ -17,7 +17,7 @@ def conv3x3(inputs: int, outputs: int, multiplier: int) -> nn.Module:
     return nn.Sequential(depthwise, nn.Conv2d(multiplier * inputs, outputs, 1))
 
 
-class DoubleConv(nn.Sequential):
+class TorchDoubleConv(nn.Sequential):
     """Two times: 3x3 convolution, BatchNorm, ReLU."""
 
     def __init__(self, inputs: int, middle: int, outputs: int, multiplier: int):
@@ -31,7 +31,7 @@ class DoubleConv(nn.Sequential):
         )
 
 
-class CBAM(nn.Module):
+class TorchCBAM(nn.Module):
     """Channel attention, then spatial attention."""
 
     def __init__(self, channels: int):
@@ -47,7 +47,7 @@ class CBAM(nn.Module):
         return x * self.norm(self.conv(summaries)).sigmoid()
 
 
-class Generator(nn.Module):
+class TorchGenerator(nn.Module):
     """The U-Net, with attention on the skips."""
 
     def __init__(self, channels: int, multiplier: int):
@@ -55,9 +55,9 @@ class Generator(nn.Module):
         widths = (64, 128, 256, 512, 512)
         decoder = ((1024, 512, 256), (512, 256, 128), (256, 128, 64), (128, 64, 64))
         inputs = (channels, *widths[:-1])
-        self.encoder = nn.ModuleList(DoubleConv(i, o, o, multiplier) for i, o in zip(inputs, widths, strict=True))
-        self.attention = nn.ModuleList(CBAM(width) for width in widths)
-        self.decoder = nn.ModuleList(DoubleConv(*sizes, multiplier) for sizes in decoder)
+        self.encoder = nn.ModuleList(TorchDoubleConv(i, o, o, multiplier) for i, o in zip(inputs, widths, strict=True))
+        self.attention = nn.ModuleList(TorchCBAM(width) for width in widths)
+        self.decoder = nn.ModuleList(TorchDoubleConv(*sizes, multiplier) for sizes in decoder)
         self.out = nn.Conv2d(64, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Generator(nn.Module):
         return self.out(x)
 
 
-class Discriminator(nn.Module):
+class TorchDiscriminator(nn.Module):
     """DCGAN's, giving logits and latents."""
 
     def __init__(self, channels: int, size: int):
@@ -91,9 +91,9 @@ class Discriminator(nn.Module):
         return self.classifier(latent).flatten(), latent.flatten(1)
 
 
-def build(size: int, multiplier: int) -> tuple[Generator, Discriminator]:
+def build_peer(size: int, multiplier: int) -> tuple[TorchGenerator, TorchDiscriminator]:
     """Both networks for RGB images, weights N(0, 0.02), BatchNorm scales N(1, 0.02), biases 0."""
-    networks = Generator(3, multiplier), Discriminator(3, size)
+    networks = TorchGenerator(3, multiplier), TorchDiscriminator(3, size)
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
@@ -137,7 +137,7 @@ def score(generator: nn.Module, discriminator: nn.Module, x: Tensor) -> tuple[Te
     return (x - fake).square().mean((1, 2, 3)), latent
 
 
-def copy_generator(params: Mapping[str, Any], generator: Generator) -> None:
+def copy_generator(params: Mapping[str, Any], generator: TorchGenerator) -> None:
     """Copies Flax parameters into the PyTorch generator, transposing as the layouts differ."""
 
     def put(tensor: Tensor | None, values: Any) -> None:
@@ -150,7 +150,7 @@ def copy_generator(params: Mapping[str, Any], generator: Generator) -> None:
         if "bias" in layer:
             put(conv.bias, layer["bias"])
 
-    def put_double(block: DoubleConv, layer: Mapping[str, Any]) -> None:
+    def put_double(block: TorchDoubleConv, layer: Mapping[str, Any]) -> None:
         for i, (conv, norm) in enumerate(((block[0], block[1]), (block[3], block[4]))):
             put(norm.weight, layer[f"BatchNorm_{i}"]["scale"])
             put(norm.bias, layer[f"BatchNorm_{i}"]["bias"])
@@ -168,8 +168,8 @@ def copy_generator(params: Mapping[str, Any], generator: Generator) -> None:
             put(pointwise.bias, ours["pointwise_bias"])
 
     for level, (block, attention) in enumerate(zip(generator.encoder, generator.attention, strict=True), start=1):
-        assert isinstance(block, DoubleConv)
-        assert isinstance(attention, CBAM)
+        assert isinstance(block, TorchDoubleConv)
+        assert isinstance(attention, TorchCBAM)
         put_double(block, params[f"encoder{level}"])
         ours = params[f"attention{level}"]
         for i, dense in enumerate((attention.mlp[0], attention.mlp[2])):
@@ -179,12 +179,12 @@ def copy_generator(params: Mapping[str, Any], generator: Generator) -> None:
         put(attention.norm.weight, ours["spatial"]["BatchNorm_0"]["scale"])
         put(attention.norm.bias, ours["spatial"]["BatchNorm_0"]["bias"])
     for level, block in zip((4, 3, 2, 1), generator.decoder, strict=True):
-        assert isinstance(block, DoubleConv)
+        assert isinstance(block, TorchDoubleConv)
         put_double(block, params[f"decoder{level}"])
     put_conv(generator.out, params["out"]["Conv_0"])
 
 
-def copy_discriminator(params: Mapping[str, Any], discriminator: Discriminator) -> None:
+def copy_discriminator(params: Mapping[str, Any], discriminator: TorchDiscriminator) -> None:
     """Copies Flax parameters into the PyTorch discriminator."""
     convs = [layer for layer in discriminator.features if isinstance(layer, nn.Conv2d)]
     norms = [layer for layer in discriminator.features if isinstance(layer, nn.BatchNorm2d)]

@@ -247,7 +247,7 @@ class TrainingConfig:
     epochs: int = 15
     """Passes over the training images; after each, the model is judged on held-out images and kept."""
     steps: int | None = None
-    """Take so many steps in all, spread over the epochs; an epoch is then no whole pass over the images."""
+    """Take exactly so many steps in all, spread evenly over the epochs, in place of a pass over the images an epoch."""
     batch_size: int = 32
     """Images a step; by default what the method's authors' code has."""
     flip: bool = False

@@ -53,7 +53,7 @@ Picture = Literal["map", "reconstructed"]
 """A field of `Scores` that has a number or more a pixel."""
 
 
-class Score(Protocol):
+class ScoreFunction(Protocol):
     """Scores a batch: `(state, images float32 [B, H, W, C] in [-1, 1], statistics) -> Scores`."""
 
     def __call__(self, state: State, images: Array, statistics: Statistics = "running") -> Scores: ...
@@ -80,7 +80,7 @@ class Detector(NamedTuple):
 
     init: Init
     update: Update
-    score: Score
+    score: ScoreFunction
     fit_normal: FitNormal | None = None
 
 

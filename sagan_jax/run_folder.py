@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: If it cannot be read, is larger than any run makes it, or holds something else than names and values.
     """
     text = read_text(path)
-    return None if text is None else parse(text, str(path))
+    return None if text is None else parse_object(text, str(path))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -88,7 +88,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: If a line is not an epoch's metrics, or the epochs do not rise.
     """
-    history = [parse(line, f"{path}, line {n}") for n, line in enumerate((read_text(path) or "").splitlines(), 1)]
+    history = [
+        parse_object(line, f"{path}, line {n}") for n, line in enumerate((read_text(path) or "").splitlines(), 1)
+    ]
     epochs = [row["epoch"] for row in history if type(row.get("epoch")) is int]
     numbers = all(type(value) in (int, float) for row in history for value in row.values())
     if not numbers or len(epochs) != len(history) or sorted(set(epochs)) != epochs:
@@ -108,7 +110,7 @@ def read_text(path: Path) -> str | None:
         raise UserError(f"{path} cannot be read: {one_line(str(error))}") from error
 
 
-def parse(text: str, name: str) -> dict[str, Any]:
+def parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object; raises UserError, by the name of where it is from, for anything else."""
     try:
         values = json.loads(text)
@@ -120,8 +122,8 @@ def parse(text: str, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def reading_run(folder: Path, *also: type[Exception]) -> Iterator[None]:
-    """A run's files are used as they were read; where that fails, no run of this version wrote them.
+def damage_as_user_error(folder: Path, *also: type[Exception]) -> Iterator[None]:
+    """Turns the errors of using a run's files into one that says they are damaged or of another version.
 
     Args:
         folder: The run's folder.

@@ -110,7 +110,7 @@ OWN: dict[str, Any] = {
 """The sets that are prepared without TensorFlow, by their names in TFDS."""
 
 
-def prepare(builder: Builder, archives: Path | None = None) -> None:
+def prepare_set(builder: Builder, archives: Path | None = None) -> None:
     """Downloads a set and writes it to its TFDS data folder, in the array_record format.
 
     TFDS's download manager fetches the archives and checks them against the checksums TFDS has on record. An archive

@@ -14,7 +14,7 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.
 """What NumPy raises for an array file that is missing, cut off or damaged, or would have to be unpickled."""
 
 
-def read(stem: Path) -> Dataset | None:
+def read_cache(stem: Path) -> Dataset | None:
     """Reads what `write` left under ``stem``, its images memory-mapped and read-only.
 
     Returns:
@@ -37,7 +37,7 @@ def read(stem: Path) -> Dataset | None:
         return None
 
 
-def write(stem: Path, dataset: Dataset) -> None:
+def write_cache(stem: Path, dataset: Dataset) -> None:
     """Keeps a data set: its images in ``<stem>.npy``, all else and the images' checksum in ``<stem>.npz``.
 
     Each file appears whole or not at all. A folder that cannot be written to is no error, only a logged warning: the

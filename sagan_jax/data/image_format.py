@@ -6,8 +6,8 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # and AVIF and HEIF where they can be, see `formats`
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".heic", ".heif")
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # and AVIF and HEIF where they can be, see `formats`
 UNREAD = (  # suffixes of images that are not read: named, never passed over
     *(".gif", ".apng", ".jp2", ".j2k", ".jpf", ".jpx", ".jxl", ".jxr", ".psd", ".svg", ".ico", ".tga", ".pcx", ".dds"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".exr", ".hdr", ".dcm", ".fits", ".xcf"),
@@ -33,10 +33,10 @@ MAGIC = {
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """The formats that can be read here: `FORMATS`, and AVIF and HEIF (HEIC) where Pillow or its plugins have them."""
+    """The formats that can be read here: `IMAGE_FORMATS`, and AVIF and HEIF (HEIC) if Pillow or a plugin has them."""
     from PIL import features
 
-    found: list[str] = list(FORMATS)
+    found: list[str] = list(IMAGE_FORMATS)
     with suppress(ImportError):
         import_module("pillow_avif")
         found.append("AVIF")
@@ -51,12 +51,12 @@ def formats() -> tuple[str, ...]:
 def is_read(path: Path) -> bool:
     """Whether a file in a folder is taken for an image: by its suffix, and one without a known one by its bytes."""
     suffix = path.suffix.lower()
-    return suffix in SUFFIXES or (suffix not in UNREAD and kind_of(path) in formats() and not is_raw(path))
+    return suffix in IMAGE_SUFFIXES or (suffix not in UNREAD and kind_of(path) in formats() and not is_raw(path))
 
 
 def is_image(path: Path) -> bool:
     """Whether a file looks like an image, by suffix or first bytes, of a format that is read or of one that is not."""
-    return path.suffix.lower() in (*SUFFIXES, *UNREAD) or kind_of(path) is not None
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD) or kind_of(path) is not None
 
 
 def kind_of(path: Path) -> str | None:
@@ -79,7 +79,7 @@ def kind_of(path: Path) -> str | None:
 
 def is_raw(path: Path) -> bool:
     """Whether a file is a TIFF inside and calls itself something else: a raw file of a camera not known here."""
-    return path.suffix.lower() not in ("", *SUFFIXES) and kind_of(path) == "TIFF"
+    return path.suffix.lower() not in ("", *IMAGE_SUFFIXES) and kind_of(path) == "TIFF"
 
 
 def why_not_read(path: Path) -> str:

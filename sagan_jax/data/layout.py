@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagan_jax.data.image_file import BadFile, few
-from sagan_jax.data.image_format import SUFFIXES, formats, is_image, is_read
+from sagan_jax.data.image_format import IMAGE_SUFFIXES, formats, is_image, is_read
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.visa import scan_visa
 from sagan_jax.errors import UserError, printable
@@ -74,7 +74,7 @@ def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing
         )
     train, unread = _images_in(good)
     if not train:
-        reason = f"train/{word} holds no normal images ({', '.join(SUFFIXES)})"
+        reason = f"train/{word} holds no normal images ({', '.join(IMAGE_SUFFIXES)})"
         raise UserError(f"{printable(root)}: {reason}{_told_of(unread)}")
 
     folders, files = _entries(root)
@@ -203,5 +203,7 @@ def _images(files: list[Path]) -> tuple[list[Path], list[BadFile]]:
             reason = f"an image of a format that is not read; allowed are {', '.join(formats())}"
             others.append(BadFile(file, f"{printable(file)}: {reason}"))
         else:
-            others.append(BadFile(file, f"{printable(file)}: no image; the suffix is none of {', '.join(SUFFIXES)}"))
+            others.append(
+                BadFile(file, f"{printable(file)}: no image; the suffix is none of {', '.join(IMAGE_SUFFIXES)}")
+            )
     return images, others

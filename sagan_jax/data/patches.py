@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from sagan_jax.errors import UserError
 
 Corners = Int[np.ndarray, "patch 2"]
-Maps = Float[np.ndarray, "patch size size *channel"]
+PatchMaps = Float[np.ndarray, "patch size size *channel"]
 
 
 class Patches(NamedTuple):
@@ -57,7 +57,7 @@ def taper(size: int) -> Float[np.ndarray, "size size"]:
     return np.outer(edge, edge).astype(np.float32)
 
 
-def blend(maps: Maps, corners: Corners, shape: tuple[int, int]) -> Float[np.ndarray, "height width *channel"]:
+def blend(maps: PatchMaps, corners: Corners, shape: tuple[int, int]) -> Float[np.ndarray, "height width *channel"]:
     """Tapered weighted mean of overlapping maps: float32, zero where no window lies.
 
     A constant field blends to exactly that constant.
@@ -82,7 +82,7 @@ class Blend:
         self.total = np.zeros(shape, np.float32)
         self.mean: np.ndarray | None = None
 
-    def add(self, maps: Maps, corners: Corners) -> None:
+    def add(self, maps: PatchMaps, corners: Corners) -> None:
         """Adds patches at their places."""
         if self.mean is None:
             self.mean = np.zeros((*self.total.shape, *maps.shape[3:]), np.float32)

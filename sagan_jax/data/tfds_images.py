@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from sagan_jax.data import image_cache
 from sagan_jax.data.split import Dataset, official_ids
 from sagan_jax.errors import UserError
 
-Builder = Any  # a tfds.core.DatasetBuilder; TFDS's own annotations are too wide to check against
+if TYPE_CHECKING:
+    from sagan_jax.data.builders import Builder  # heavy
+
 _CHUNK = 512  # images one thread reads and decodes at a time
 _CACHE_FORMAT = 1  # to be raised when what is cached changes
 
@@ -60,13 +62,13 @@ def load_tfds(
         raise UserError(f"the image size is {size}; it must be at least 1 pixel")
     builder = _prepared_builder(name, _data_folder(data_dir))
     stem = _cache_folder(cache_dir) / _cache_name(builder, size)
-    dataset = image_cache.read(stem)
+    dataset = image_cache.read_cache(stem)
     if dataset is None:
         try:
             dataset = _decode(builder, size, progress)
         except (RuntimeError, OSError) as error:  # what array_record and Pillow raise
             raise UserError(f"{builder.data_path} cannot be read; prepare it anew or copy it whole: {error}") from error
-        image_cache.write(stem, dataset)
+        image_cache.write_cache(stem, dataset)
     return dataset
 
 
@@ -78,7 +80,7 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
     return cache_folder() if cache_dir is None else of_user(cache_dir, "the cache folder")
 
 
-def _prepared_builder(name: str, folder: Path) -> Builder:
+def _prepared_builder(name: str, folder: Path) -> "Builder":
     """Finds the set in the data folder, in whatever version it is there, or else prepares it there."""
     import tensorflow_datasets as tfds
 
@@ -95,14 +97,14 @@ def _prepared_builder(name: str, folder: Path) -> Builder:
         return builder
     if builder.data_path.exists():
         raise UserError(f"{builder.data_path} holds no dataset_info.json, so it is no whole TFDS set; remove it")
-    from sagan_jax.data.builders import prepare
+    from sagan_jax.data.builders import prepare_set
 
     _require_labelled_images(builder)  # before it is downloaded
-    prepare(builder)
+    prepare_set(builder)
     return tfds.builder_from_directory(builder.data_path)
 
 
-def _cache_name(builder: Builder, size: int | None) -> str:
+def _cache_name(builder: "Builder", size: int | None) -> str:
     """Names the set, its version and the size, and has a hash of the files that were decoded."""
     files = [(file.name, file.stat()) for file in sorted(Path(builder.data_path).iterdir())]
     identity = json.dumps([_CACHE_FORMAT, *[(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]]).encode()
@@ -110,7 +112,7 @@ def _cache_name(builder: Builder, size: int | None) -> str:
     return f"{builder.info.full_name.replace('/', '-')}-{sized}-{hashlib.sha256(identity).hexdigest()[:16]}"
 
 
-def _decode(builder: Builder, size: int | None, progress: Callable[[int, int], None] | None) -> Dataset:
+def _decode(builder: "Builder", size: int | None, progress: Callable[[int, int], None] | None) -> Dataset:
     from PIL import Image
 
     shape = _image_shape(builder, size)
@@ -155,7 +157,7 @@ def _decode(builder: Builder, size: int | None, progress: Callable[[int, int], N
     )
 
 
-def _open_parts(builder: Builder) -> list[Any]:
+def _open_parts(builder: "Builder") -> list[Any]:
     """Opens the training and the test part for random access, the images left encoded."""
     import tensorflow_datasets as tfds
 
@@ -172,7 +174,7 @@ def _open_parts(builder: Builder) -> list[Any]:
         ) from error
 
 
-def _image_shape(builder: Builder, size: int | None) -> tuple[int, int, int]:
+def _image_shape(builder: "Builder", size: int | None) -> tuple[int, int, int]:
     """Height, width and channels of the images to come; an error if the set is not one of labelled uint8 images."""
     _require_labelled_images(builder)
     name, features = builder.info.full_name, builder.info.features
@@ -184,7 +186,7 @@ def _image_shape(builder: Builder, size: int | None) -> tuple[int, int, int]:
     return height, width, 1 if channels == 1 else 3
 
 
-def _require_labelled_images(builder: Builder) -> None:
+def _require_labelled_images(builder: "Builder") -> None:
     import tensorflow_datasets as tfds
 
     name, features = builder.info.full_name, dict(builder.info.features.items())

@@ -92,7 +92,7 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             raise
         os.fsync(file.fileno())
         if path.suffix == ".json":
-            as_array(part, path)
+            lines_to_array(part, path)
             part.unlink()
         else:
             part.replace(path)
@@ -119,7 +119,7 @@ def csv_line(cells: Iterable[str]) -> str:
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def as_array(lines: Path, path: Path) -> None:
+def lines_to_array(lines: Path, path: Path) -> None:
     """Writes JSON lines as one JSON array, a line an element; the file appears whole or not at all."""
     with lines.open("rb") as file, replacing(path) as array:
         before = b"[\n"

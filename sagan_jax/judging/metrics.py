@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from sagan_jax.errors import UserError
 
 Labels = Bool[np.ndarray, " image"]
-Scores = Float[np.ndarray, " image"]
+ScoreArray = Float[np.ndarray, " image"]
 
 _CELLS = 2**20  # resamples x distinct scores held at once: 8 MB for each array of counts
 
@@ -47,7 +47,7 @@ class _Counts(NamedTuple):
     false_positives: Int[np.ndarray, "row score"]  # normal images at or above the threshold
 
 
-def auroc(labels: Labels, scores: Scores) -> float:
+def auroc(labels: Labels, scores: ScoreArray) -> float:
     """Area under the ROC curve: the chance that an abnormal image outscores a normal one, a tie counting one half.
 
     Raises:
@@ -58,7 +58,7 @@ def auroc(labels: Labels, scores: Scores) -> float:
     return float(roc_auc_score(*_checked(labels, scores)))
 
 
-def average_precision(labels: Labels, scores: Scores) -> float:
+def average_precision(labels: Labels, scores: ScoreArray) -> float:
     """Mean precision over the distinct scores, each weighted by the recall it adds; no interpolation.
 
     Unlike AUROC it depends on the share of abnormal images: chance level is that share.
@@ -71,7 +71,7 @@ def average_precision(labels: Labels, scores: Scores) -> float:
     return float(average_precision_score(*_checked(labels, scores)))
 
 
-def f1_max(labels: Labels, scores: Scores) -> tuple[float, float]:
+def f1_max(labels: Labels, scores: ScoreArray) -> tuple[float, float]:
     """The best F1 of the abnormal class over all distinct scores, and the score that gives it.
 
     The threshold is chosen on the same labels, so this is an upper bound of what a threshold fixed beforehand reaches.
@@ -84,7 +84,7 @@ def f1_max(labels: Labels, scores: Scores) -> tuple[float, float]:
     return float(f1[0]), float(threshold[0])
 
 
-def equal_error_rate(labels: Labels, scores: Scores) -> float:
+def equal_error_rate(labels: Labels, scores: ScoreArray) -> float:
     """The error rate where as many normal images are called abnormal as abnormal ones are missed.
 
     That is where the ROC curve, its operating points joined by straight lines, meets the line false positive rate =
@@ -96,7 +96,7 @@ def equal_error_rate(labels: Labels, scores: Scores) -> float:
     return float(_equal_error_rate(_count(*_checked(labels, scores)))[0])
 
 
-def summarise(labels: Labels, scores: Scores, *, resamples: int = 1000, seed: int = 0) -> Summary:
+def summarise(labels: Labels, scores: ScoreArray, *, resamples: int = 1000, seed: int = 0) -> Summary:
     """All metrics, each with a 95 % percentile bootstrap interval.
 
     Normal and abnormal images are resampled apart, with replacement: the experiment fixes both counts, average
@@ -129,7 +129,7 @@ def summarise(labels: Labels, scores: Scores, *, resamples: int = 1000, seed: in
     )
 
 
-def _checked(labels: Shaped[np.ndarray, "..."], scores: Shaped[np.ndarray, "..."]) -> tuple[Labels, Scores]:
+def _checked(labels: Shaped[np.ndarray, "..."], scores: Shaped[np.ndarray, "..."]) -> tuple[Labels, ScoreArray]:
     """Bool labels and float64 scores that every metric is defined for."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
@@ -151,7 +151,7 @@ def _checked(labels: Shaped[np.ndarray, "..."], scores: Shaped[np.ndarray, "..."
     return labels, scores
 
 
-def _count(labels: Labels, scores: Scores) -> _Counts:
+def _count(labels: Labels, scores: ScoreArray) -> _Counts:
     """The counts of the test set itself, as one row."""
     thresholds, place = _distinct(scores)
     size = thresholds.size
@@ -159,7 +159,7 @@ def _count(labels: Labels, scores: Scores) -> _Counts:
     return _accumulated(thresholds, abnormal[None], normal[None])
 
 
-def _resampled(labels: Labels, scores: Scores, resamples: int, seed: int) -> Iterator[_Counts]:
+def _resampled(labels: Labels, scores: ScoreArray, resamples: int, seed: int) -> Iterator[_Counts]:
     """Counts of bootstrap resamples stratified by label, in chunks of bounded memory.
 
     The scores are sorted once: a resample only changes how often each distinct score occurs, not their order.
@@ -181,7 +181,7 @@ def _resampled(labels: Labels, scores: Scores, resamples: int, seed: int) -> Ite
         yield _accumulated(thresholds, abnormal, normal)
 
 
-def _distinct(scores: Scores) -> tuple[Float[np.ndarray, " score"], Int[np.ndarray, " image"]]:
+def _distinct(scores: ScoreArray) -> tuple[Float[np.ndarray, " score"], Int[np.ndarray, " image"]]:
     """The distinct scores, highest first, and each image's place among them."""
     negated, place = np.unique(-scores, return_inverse=True)
     return -negated, place

@@ -213,8 +213,8 @@ def adversarial_training(
         )(real, fake)
         discriminator_gradient = jax.tree.map(jnp.add, real_vjp(by_real)[0], fake_vjp(by_fake)[0])
 
-        new_generator = take_step(optimiser, state.generator, generator_gradient, generator_statistics)
-        new_discriminator = take_step(optimiser, state.discriminator, discriminator_gradient, statistics)
+        new_generator = apply_gradient(optimiser, state.generator, generator_gradient, generator_statistics)
+        new_discriminator = apply_gradient(optimiser, state.discriminator, discriminator_gradient, statistics)
         metrics = {
             "generator_loss": generator_loss,
             **generator_terms,
@@ -265,7 +265,7 @@ def new_player(
     return Player(variables["params"], variables["batch_stats"], optimiser.init(variables["params"]))
 
 
-def take_step(optimiser: optax.GradientTransformation, player: Player, gradient: Any, statistics: Any) -> Player:
+def apply_gradient(optimiser: optax.GradientTransformation, player: Player, gradient: Any, statistics: Any) -> Player:
     """The player after one step against a gradient, with its new running statistics."""
     updates, optimiser_state = optimiser.update(gradient, player.optimiser, player.params)
     return Player(optax.apply_updates(player.params, updates), statistics, optimiser_state)

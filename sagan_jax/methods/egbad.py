@@ -23,7 +23,15 @@ from jax import Array
 
 from sagan_jax.config import EgbadConfig
 from sagan_jax.detector import Detector, Metrics, Scores, Statistics
-from sagan_jax.methods.adversarial import Judgement, Player, adam, apply_scoring, apply_training, new_player, take_step
+from sagan_jax.methods.adversarial import (
+    Judgement,
+    Player,
+    adam,
+    apply_gradient,
+    apply_scoring,
+    apply_training,
+    new_player,
+)
 from sagan_jax.methods.dcgan import check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv, weight_init
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy
@@ -33,7 +41,7 @@ NAMES = ("generator", "encoder", "discriminator")
 SLOPE = 0.1
 
 
-class Encoder(nn.Module):
+class BiganEncoder(nn.Module):
     """From an image to a latent: three 3x3 convolutions, two of them strided, and a dense layer.
 
     Attributes:
@@ -68,7 +76,7 @@ class Encoder(nn.Module):
         return dense(self.latent_size, self.dtype, "latent")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
 
 
-class Generator(nn.Module):
+class BiganGenerator(nn.Module):
     """From a latent to an image: two dense layers to a quarter of the side, two transposed convolutions, tanh.
 
     Attributes:
@@ -94,7 +102,7 @@ class Generator(nn.Module):
         return jnp.tanh(x.astype(jnp.float32))
 
 
-class Discriminator(nn.Module):
+class BiganDiscriminator(nn.Module):
     """A logit and a feature of a pair of latent and image. In training half of each layer's outputs are dropped.
 
     Attributes:
@@ -153,12 +161,12 @@ def egbad(config: EgbadConfig, steps: int | None = None) -> Detector:
     dtype = ARITHMETIC[config.precision]
     optimiser = adam(config, steps)
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[Generator, Encoder, Discriminator]:
+    def networks(image_shape: tuple[int, ...]) -> tuple[BiganGenerator, BiganEncoder, BiganDiscriminator]:
         check_image_shape(image_shape)
         return (
-            Generator(image_shape, config.width, dtype),
-            Encoder(config.width, config.latent_size, dtype),
-            Discriminator(config.width, dtype),
+            BiganGenerator(image_shape, config.width, dtype),
+            BiganEncoder(config.width, config.latent_size, dtype),
+            BiganDiscriminator(config.width, dtype),
         )
 
     def init(key: Array, image_shape: tuple[int, ...]) -> EgbadState:
@@ -223,9 +231,9 @@ def egbad(config: EgbadConfig, steps: int | None = None) -> Detector:
         discriminator_gradient = jax.tree.map(jnp.add, real_vjp(by_real)[0], fake_vjp(by_fake)[0])
 
         players = {
-            "generator": take_step(optimiser, state.generator, generator_gradient, generator_statistics),
-            "encoder": take_step(optimiser, state.encoder, encoder_gradient, encoder_statistics),
-            "discriminator": take_step(optimiser, state.discriminator, discriminator_gradient, statistics),
+            "generator": apply_gradient(optimiser, state.generator, generator_gradient, generator_statistics),
+            "encoder": apply_gradient(optimiser, state.encoder, encoder_gradient, encoder_statistics),
+            "discriminator": apply_gradient(optimiser, state.discriminator, discriminator_gradient, statistics),
         }
         averages: Any = optax.incremental_update(
             {name: player.params for name, player in players.items()}, state.averages, 1.0 - config.average_decay

@@ -32,7 +32,7 @@ from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, squared_error
 
 
-class Generator(nn.Module):
+class GanomalyGenerator(nn.Module):
     """The reconstruction `[B, H, W, C]`, the image's latent and the reconstruction's `[B, latent]`.
 
     Attributes:
@@ -69,9 +69,9 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
     """
     dtype = ARITHMETIC[config.precision]
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[Generator, PlainDiscriminator]:
+    def networks(image_shape: tuple[int, ...]) -> tuple[GanomalyGenerator, PlainDiscriminator]:
         check_image_shape(image_shape)
-        return Generator(config.width, config.latent_size, dtype), PlainDiscriminator(config.width, dtype)
+        return GanomalyGenerator(config.width, config.latent_size, dtype), PlainDiscriminator(config.width, dtype)
 
     def generator(example: Example, output: Output, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         reconstructed, latent, again = output

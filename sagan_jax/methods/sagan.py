@@ -47,7 +47,7 @@ class DoubleConv(nn.Module):
         return x
 
 
-class Generator(nn.Module):
+class SaganGenerator(nn.Module):
     """The U-Net of the paper's figure 1: four levels down, four up, attention on the skips, no tanh.
 
     Attributes:
@@ -109,7 +109,7 @@ def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
 
     def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, Discriminator]:
         check_image_shape(image_shape)
-        generator = Generator(
+        generator = SaganGenerator(
             channels=image_shape[-1] + repairs,  # one more says where the damage is
             width=config.width,
             multiplier=config.depth_multiplier if config.depthwise else 0,

@@ -22,7 +22,7 @@ from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv
 
 
-class Generator(nn.Module):
+class SkipGanomalyGenerator(nn.Module):
     """pix2pix's U-Net, down to a single pixel: log2(side) levels of strided and of transposed convolutions, tanh.
 
     Attributes:
@@ -70,8 +70,10 @@ def skip_ganomaly(config: SkipGanomalyConfig, steps: int | None = None) -> Detec
     """
     dtype = ARITHMETIC[config.precision]
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[Generator, Discriminator]:
+    def networks(image_shape: tuple[int, ...]) -> tuple[SkipGanomalyGenerator, Discriminator]:
         check_image_shape(image_shape)
-        return Generator(image_shape[-1], config.width, dtype), Discriminator(config.width, config.latent_size, dtype)
+        return SkipGanomalyGenerator(image_shape[-1], config.width, dtype), Discriminator(
+            config.width, config.latent_size, dtype
+        )
 
     return reconstruction_gan(networks, config, steps)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from sagan_jax.ops import native
 
-Images = Float[Array, "batch height width channel"]
+FeatureMaps = Float[Array, "batch height width channel"]
 
 CACHED_BYTES = 2 * 2**20
 """Bytes of intermediate results held at once on a CPU."""

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from sagan_jax.ops import native
-from sagan_jax.ops.convolution import Images, by_platform, has_kernels, images_at_once, product_over_rows
+from sagan_jax.ops.convolution import FeatureMaps, by_platform, has_kernels, images_at_once, product_over_rows
 
 BLOCK_BYTES = 2**13
 """Bytes of a map's row worked on at once where kernel gradients are summed up on a CPU: the nearest cache
@@ -25,7 +25,7 @@ TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
 @jax.custom_vjp
 def depthwise_separable_conv(
-    x: Images,
+    x: FeatureMaps,
     depthwise_kernel: Float[Array, "3 3 multiplier channel"],
     depthwise_bias: Float[Array, "multiplier channel"],
     pointwise_kernel: Float[Array, "multiplier channel out"],

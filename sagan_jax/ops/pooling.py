@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-Images = Float[Array, "batch height width channel"]
+from sagan_jax.ops.convolution import FeatureMaps
+
 Halved = Float[Array, "batch half_height half_width channel"]
 Doubled = Float[Array, "batch twice_height twice_width channel"]
 Channels = Float[Array, " channel"]
@@ -20,7 +21,7 @@ def activate(x: Array, slope: float) -> Array:
     return x if slope == 1.0 else jnp.where(x > 0, x, slope * x)
 
 
-def scale_and_shift(x: Images, scale: Channels, bias: Channels, mean: Channels, variance: Channels) -> Images:
+def scale_and_shift(x: FeatureMaps, scale: Channels, bias: Channels, mean: Channels, variance: Channels) -> FeatureMaps:
     """(x - mean) / sqrt(variance + 1e-5) * scale + bias, as one multiply-add."""
     factor = scale * lax.rsqrt(variance + EPSILON)
     shift = bias - mean * factor
@@ -28,7 +29,7 @@ def scale_and_shift(x: Images, scale: Channels, bias: Channels, mean: Channels, 
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def batch_norm(x: Images, scale: Channels, bias: Channels, slope: float) -> tuple[Images, Channels, Channels]:
+def batch_norm(x: FeatureMaps, scale: Channels, bias: Channels, slope: float) -> tuple[FeatureMaps, Channels, Channels]:
     """Normalises by the batch's own statistics, then activates.
 
     Args:
@@ -91,7 +92,7 @@ def from_corners(parts: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
 
 
 @jax.custom_vjp
-def max_pool(x: Images) -> Halved:
+def max_pool(x: FeatureMaps) -> Halved:
     """2x2 maximum, stride 2. The gradient goes to the first of equals, row by row."""
     a, b, c, d = corners(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
@@ -115,7 +116,7 @@ def max_pool_backward(x: Array, gradient: Array) -> tuple[Array]:
 max_pool.defvjp(max_pool_forward, max_pool_backward)
 
 
-def soft_pool(x: Images) -> Halved:
+def soft_pool(x: FeatureMaps) -> Halved:
     """2x2 SoftPool, stride 2: x weighted by exp(x) over each window (Stergiou et al., 2021)."""
     parts = corners(x)
     maximum = lax.stop_gradient(jnp.stack(parts).max(axis=0))  # does not change the result; keeps exp in range
@@ -124,7 +125,7 @@ def soft_pool(x: Images) -> Halved:
     return sum(weighted[1:], weighted[0]) / sum(weights[1:], weights[0])
 
 
-def upsample(x: Images) -> Doubled:
+def upsample(x: FeatureMaps) -> Doubled:
     """Bilinear upsampling by 2, align-corners: output i lies at i * (n - 1) / (2n - 1) of the n inputs."""
     return upsample_axis(upsample_axis(x, 1), 2)
 
@@ -167,7 +168,7 @@ upsample_axis.defvjp(upsample_axis_forward, upsample_axis_backward)
 
 
 @jax.custom_vjp
-def channel_summaries(x: Images) -> Float[Array, "batch height width 2"]:
+def channel_summaries(x: FeatureMaps) -> Float[Array, "batch height width 2"]:
     """Mean and maximum over channels, what CBAM's spatial attention sees."""
     channels = x.shape[-1]
     mean = x @ jnp.full((channels, 1), 1 / channels, x.dtype)  # a matrix product is the fastest sum over channels

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from sagan_jax.ops.convolution import Images, by_platform, has_kernels, native_forms, product, with_gradients
+from sagan_jax.ops.convolution import FeatureMaps, by_platform, has_kernels, native_forms, product, with_gradients
 
 DCGAN = ((4, 4), (2, 2), ((1, 1), (1, 1)))
 """Its kernel, strides and padding."""
 
 
 def strided_conv(
-    x: Images, kernel: Float[Array, "4 4 channel out"]
+    x: FeatureMaps, kernel: Float[Array, "4 4 channel out"]
 ) -> Float[Array, "batch half_height half_width out"]:
     """4x4 convolution, stride 2, padding 1, no bias: DCGAN's."""
     plain = with_adjoint(strided_conv_plain, transposed_conv_plain)
@@ -45,7 +45,7 @@ def strided_conv_as_product(x: Array, kernel: Array) -> Array:
 
 
 def transposed_conv(
-    x: Images, kernel: Float[Array, "4 4 channel out"]
+    x: FeatureMaps, kernel: Float[Array, "4 4 channel out"]
 ) -> Float[Array, "batch twice_height twice_width out"]:
     """4x4 transposed convolution, stride 2, padding 1, no bias: DCGAN's.
 

@@ -23,7 +23,7 @@ from sagan_jax.report import plots, text, thumbnails
 
 UPLOT = "1.6.32"  # the version in `vendor/`, as npm has it
 CURVE_POINTS = 1000  # of a ROC or PR curve: more than a screen shows
-NAMES = {
+METRIC_NAMES = {
     "auroc": "AUROC",
     "average_precision": "Average precision",
     "f1_max": "F1-max",
@@ -54,7 +54,7 @@ def page(folder: Path) -> str:
     """The report of a run's folder as HTML; see `write_report`."""
     from jinja2 import TemplateError
 
-    with run_folder.reading_run(folder, TemplateError):
+    with run_folder.damage_as_user_error(folder, TemplateError):
         return rendered(folder)
 
 
@@ -70,7 +70,7 @@ def rendered(folder: Path) -> str:
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     labels, scores = read_scores(folder / "scores.csv")
     cards = run_folder.read_json(folder / thumbnails.FILE) or {"cards": []}
-    panels = loss_panels(history)
+    panels = loss_curves(history)
     curves = curves_of(labels, scores) if evaluation.has_both(labels) else None
     styles, library, program = (
         Markup("\n".join(read_part(name) for name in names))
@@ -91,7 +91,7 @@ def rendered(folder: Path) -> str:
         finished=result is not None,
         sections=sections(curves=bool(curves), losses=bool(panels), gallery=bool(cards["cards"])),
         metrics=[
-            {"name": NAMES.get(name, name.replace("_", " "))} | metric
+            {"name": METRIC_NAMES.get(name, name.replace("_", " "))} | metric
             for name, metric in (strict or {}).items()
             if isinstance(metric, dict) and "low" in metric and name != "f1_threshold"
         ],
@@ -112,7 +112,7 @@ def rendered(folder: Path) -> str:
         resting=resting_on(result["images"]["held_out"]) + text.too_fine(result) if result and curves else "",
         limit=strict["threshold"]["value"] if strict else None,
         leaks=text.leaks(result["reference"]) if result and "reference" in result else {},
-        settings=settings(config, result or {}),
+        settings=settings_by_heading(config, result or {}),
         data=script_data(
             {"threshold": float(np.float32(strict["threshold"]["value"])) if strict else None, "losses": panels}
             | (curves or {})
@@ -177,8 +177,10 @@ def curves_of(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
             "hidden": bins.hidden,
             "logarithmic": bins.logarithmic,
         },
-        "roc": thinned(false_positive_rate, true_positive_rate),
-        "pr": thinned(recall[-2::-1], precision[-2::-1]),  # without the last: a precision of 1 where nothing is called
+        "roc": thin_curve(false_positive_rate, true_positive_rate),
+        "pr": thin_curve(
+            recall[-2::-1], precision[-2::-1]
+        ),  # without the last: a precision of 1 where nothing is called
     }
 
 
@@ -187,7 +189,7 @@ def packed(scores: np.ndarray) -> str:
     return base64.b64encode(np.sort(scores).astype("<f4").tobytes()).decode()
 
 
-def thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+def thin_curve(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
     """A curve's points, at most `CURVE_POINTS` of them: spread evenly along it, both ends kept."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
     if len(x) > CURVE_POINTS:
@@ -201,7 +203,7 @@ def rounded(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def loss_panels(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def loss_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The panels of the loss curves as JSON values: the same as in `losses.png`."""
     panels = []
     for title, lines in plots.loss_panels(history).items():
@@ -218,7 +220,7 @@ def loss_panels(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return panels
 
 
-def settings(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def settings_by_heading(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The configuration and what made the result, by heading."""
     groups = {"Data and method": {key: value for key, value in config.items() if not isinstance(value, Mapping)}}
     groups |= {name.capitalize(): dict(value) for name, value in config.items() if isinstance(value, Mapping)}

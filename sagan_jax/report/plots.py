@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.errors import UserError
-from sagan_jax.judging.metrics import Labels, Scores, auroc
+from sagan_jax.judging.metrics import Labels, ScoreArray, auroc
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ class Histogram(NamedTuple):
     logarithmic: bool  # bins of one ratio, not of one width
 
 
-def histogram(scores: Scores, labels: Labels) -> Histogram:
+def histogram(scores: ScoreArray, labels: Labels) -> Histogram:
     """Counts of normal and abnormal images over shared bins that a few extreme scores cannot stretch.
 
     The bins cover the 0.5th to the 99.5th percentile of either class and a quarter more on both sides where there are
@@ -69,7 +69,9 @@ def histogram(scores: Scores, labels: Labels) -> Histogram:
     return Histogram(edges, normal, abnormal, int(scores.size - normal.sum() - abnormal.sum()), logarithmic)
 
 
-def score_histogram(path: Path, scores: Scores, labels: Labels, *, title: str, threshold: float | None = None) -> None:
+def score_histogram(
+    path: Path, scores: ScoreArray, labels: Labels, *, title: str, threshold: float | None = None
+) -> None:
     """Draws the score distributions of normal and abnormal images (the paper's Fig. 3), with the AUROC in the title.
 
     Args:
@@ -107,7 +109,7 @@ def score_histogram(path: Path, scores: Scores, labels: Labels, *, title: str, t
     _save(figure, path)
 
 
-def roc(path: Path, curves: Mapping[str, tuple[Labels, Scores]]) -> None:
+def roc(path: Path, curves: Mapping[str, tuple[Labels, ScoreArray]]) -> None:
     """Draws ROC curves, each with its AUROC in the legend.
 
     Args:
@@ -201,7 +203,7 @@ def spans_decades(values: Sequence[float] | Float[np.ndarray, " value"]) -> bool
     return bool(min(values, default=0.0) > 0 and max(values) > 20 * min(values))
 
 
-def extremes(scores: Scores, count: int) -> tuple[Int[np.ndarray, " highest"], Int[np.ndarray, " lowest"]]:
+def extremes(scores: ScoreArray, count: int) -> tuple[Int[np.ndarray, " highest"], Int[np.ndarray, " lowest"]]:
     """The images with the highest scores (highest first) and those with the lowest (lowest first).
 
     No image is in both, so of fewer than `2 * count` images there are fewer of each. Equal scores keep their order. The
@@ -222,7 +224,7 @@ def gallery(
     images: UInt8[np.ndarray, "image height width channel"],
     reconstructed: Shaped[np.ndarray, "image height width channel"],
     maps: Float[np.ndarray, "image height width"],
-    scores: Scores,
+    scores: ScoreArray,
     labels: Labels,
     *,
     count: int = 8,

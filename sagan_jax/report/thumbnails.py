@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
 from sagan_jax import run_folder
 from sagan_jax.data.split import Split
-from sagan_jax.judging.metrics import Labels, Scores
+from sagan_jax.judging.metrics import Labels, ScoreArray
 from sagan_jax.report import plots
 
 FILE = "gallery.json"
@@ -37,7 +37,7 @@ class Views(NamedTuple):
     masks: Bool[np.ndarray, "chosen height width"] | None
 
 
-def choose(scores: Scores, labels: Labels, limit: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
+def choose(scores: ScoreArray, labels: Labels, limit: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
     """The images worth showing: the highest and lowest scores of each class and those nearest to the threshold.
 
     Args:
@@ -62,7 +62,7 @@ def write_thumbnails(
     split: Split,
     chosen: Int[np.ndarray, " chosen"],
     views: Views,
-    scores: Scores,
+    scores: ScoreArray,
     shares: Float[np.ndarray, " image"],
 ) -> None:
     """Writes the thumbnails as JSON: for each image its id, label, kind, score and views, as data URIs.

@@ -20,7 +20,7 @@ import numpy as np
 
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError, one_line
-from sagan_jax.judging.calibration import QUANTILES, Calibration
+from sagan_jax.judging.calibration import QUANTILE_COUNT, Calibration
 
 VALIDATION = "validation_reconstruction"
 Result = TypeVar("Result")
@@ -90,7 +90,7 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
         advice = f"; {broken[0]} is damaged: move it out of the folder to use the others" if broken else ""
         return UserError(f"the checkpoints in {folder} cannot be opened: {why}{advice}")
 
-    manager = said_once(lambda: ocp.CheckpointManager(folder.absolute(), options=options), cannot_open)
+    manager = with_plain_errors(lambda: ocp.CheckpointManager(folder.absolute(), options=options), cannot_open)
     with manager:
         yield Checkpoints(manager, config)
 
@@ -110,7 +110,7 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
         config=ocp.args.JsonSave(dict(checkpoints.config)),
         integrity=ocp.args.JsonSave(integrity),
     )
-    said_once(
+    with_plain_errors(
         lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
         lambda why: UserError(
             f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
@@ -158,7 +158,7 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
         raise UserError(f"there is no checkpoint of epoch {which} in {manager.directory}; there is one of {there}")
     epoch = which if isinstance(which, int) else there[-1] if which == "last" else manager.best_step()
     try:
-        return read(checkpoints, like, epoch)
+        return read_epoch(checkpoints, like, epoch)
     except DamagedError as error:
         whole = next(
             (other for other in reversed(there) if other != epoch and is_whole(checkpoints, like, other)), None
@@ -171,13 +171,13 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
         raise UserError(f"{error}; {advice}") from error
 
 
-def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
+def read_epoch(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
     """Reads the checkpoint of an epoch; raises DamagedError for a damaged one and else as `restore`."""
     import orbax.checkpoint as ocp
 
     manager, place = checkpoints.manager, f"the checkpoint {checkpoints.manager.directory / str(epoch)}"
     here = jnp.zeros(()).sharding  # the default device, whatever the checkpoint was made on
-    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILES, np.float32))}
+    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILE_COUNT, np.float32))}
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected)
 
     def item(name: str, how: Any) -> Any:
@@ -202,20 +202,22 @@ def read(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
             raise DamagedError(f"{place} is damaged: it is not what was written, by its fingerprint")
         return checkpoint
 
-    return said_once(verified, lambda why: DamagedError(f"{place} is damaged or not one of this program's: {why}"))
+    return with_plain_errors(
+        verified, lambda why: DamagedError(f"{place} is damaged or was not written by this program: {why}")
+    )
 
 
-def said_once(action: Callable[[], Result], to_user: Callable[[str], UserError]) -> Result:
-    """Runs a part of orbax and turns its errors, which are of every kind and pages long, into one of one line.
+def with_plain_errors(action: Callable[[], Result], to_user: Callable[[str], UserError]) -> Result:
+    """Runs a part of orbax and turns its errors, which are of many types and pages long, into one of one line.
 
-    What it logs beside them, and the tracebacks of coroutines it abandons, printed as they are collected, go unheard.
+    Its log messages about the error are suppressed, and so are the tracebacks of coroutines that it abandons.
     """
     log = logging.getLogger("absl")
     hook, sys.unraisablehook, log.disabled = sys.unraisablehook, lambda _: None, True
     try:
         try:
             result = action()
-            log.disabled = False  # but not after a failure: its threads may go on complaining for a while
+            log.disabled = False  # but not after a failure: its threads may log more for a while
             return result
         except UserError:
             log.disabled = False
@@ -231,7 +233,7 @@ def said_once(action: Callable[[], Result], to_user: Callable[[str], UserError])
 def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
     """Whether the checkpoint of an epoch can be gone on with."""
     try:
-        read(checkpoints, like, epoch)
+        read_epoch(checkpoints, like, epoch)
     except UserError:
         return False
     return True
@@ -255,7 +257,7 @@ def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Ma
         case {"training": {"epochs": int(before)}}, {"training": {"epochs": int(more)}} if more > before:
             changed: dict[str, Any] = {"epochs": more}
             steps, all_steps = (config["training"].get("steps") for config in (stored, wanted))
-            if steps is not None and all_steps is not None and steps // before == all_steps // more:
+            if steps is not None and all_steps is not None and steps * more // before == all_steps:
                 changed["steps"] = all_steps
             elif steps is not None:
                 return stored

@@ -18,7 +18,7 @@ def describe(folder: Path, method: Method | None = None) -> str:
     Raises:
         UserError: If the folder holds no run, or of an unfinished one no checkpoint that can be read.
     """
-    with run_folder.reading_run(folder):
+    with run_folder.damage_as_user_error(folder):
         return _description(folder, method)
 
 
@@ -34,9 +34,9 @@ def _description(folder: Path, method: Method | None) -> str:
         f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
         f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
         "normal ones, held-out ones among them",
-        *([f"  files      {settings(config['reading'])}"] if "reading" in config else []),
-        f"  model      {settings(config['model'])}",
-        f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings(config['training'])}",
+        *([f"  files      {settings_line(config['reading'])}"] if "reading" in config else []),
+        f"  model      {settings_line(config['model'])}",
+        f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings_line(config['training'])}",
     ]
     if result := run_folder.read_json(folder / "result.json"):
         made = result["provenance"]
@@ -60,6 +60,6 @@ def _description(folder: Path, method: Method | None) -> str:
     return "\n".join(lines)
 
 
-def settings(values: Mapping[str, Any]) -> str:
+def settings_line(values: Mapping[str, Any]) -> str:
     """Settings as one line."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

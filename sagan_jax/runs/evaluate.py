@@ -7,7 +7,6 @@ import numpy as np
 from sagan_jax.config import JudgingConfig
 from sagan_jax.detector import Picture, Scores
 from sagan_jax.judging import evaluation
-from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.prepare import Prepared
@@ -35,18 +34,25 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Evaluated:
-    """Scores the test images and judges the scores, strictly, and if `judging.protocol` is "both" by both protocols."""
+    """Scores the test images and judges the scores, strictly, and if `judging.protocol` is "both" by both protocols.
+
+    Args:
+        prepared: What was run.
+        trained: What it learned.
+        judging: How it is judged, its rate of false positives settled by `run_state.with_rate`.
+    """
+    rate = judging.false_positive_rate
+    assert rate is not None
     split, detector = prepared.split, prepared.detector
     state, calibration = trained.judged.state, trained.judged.calibration
     scores, pixels = evaluation.score_test(detector, state, split, prepared.held_out)
-    rate = rate_for(judging.false_positive_rate, len(prepared.held_out))
     strict = evaluation.evaluate_strict(
         split.test_labels, scores.total, calibration, rate, pixels, held_out=len(prepared.held_out)
     )
     result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
     if pixels is not None:
         result["pixels"] = evaluation.pixels_counted(split, pixels)
-    result |= judge_floor(split, prepared.kept, np.setdiff1d(np.arange(len(split.train)), prepared.kept))
+    result |= judge_floor(split, prepared.kept, prepared.held_out_indices)
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         result["kinds"] = evaluation.evaluate_kinds(
             split.test_labels, split.test_kinds, scores.total, strict["threshold"]["value"], pixels

@@ -13,7 +13,7 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError, printable
-from sagan_jax.judging.calibration import QUANTILES, Calibration, least_rate
+from sagan_jax.judging.calibration import QUANTILE_COUNT, Calibration, least_rate
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
@@ -99,7 +99,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         UserError: If the configuration is damaged or of a newer version.
     """
     check_format(config, where)
-    with run_folder.reading_run(where):
+    with run_folder.damage_as_user_error(where):
         method = _method_of(config["method"], method, where)
         image_shape = tuple(config["image_shape"])
         settings = settings_from_json(type(method.preset("paper")), config["model"])
@@ -114,7 +114,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         detector = make_detector(method, settings, training, images, config["run"].get("map", "residual"))
         wanted = config["run"]["false_positive_rate"]
         rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
-    state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
+    state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILE_COUNT, np.float32))
     return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches, reading)
 
 
@@ -160,7 +160,7 @@ def load_judged(folder: Path, method: Method | None = None) -> tuple[Model, dict
     Raises:
         UserError: As `load_model`.
     """
-    with run_folder.reading_run(folder):
+    with run_folder.damage_as_user_error(folder):
         select = read_config(folder)["run"]["select"]
     model = load_model(folder, select, method)
     return model, run_folder.read_json(folder / "result.json") or {}

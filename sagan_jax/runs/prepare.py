@@ -11,7 +11,7 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out, image_shape, take
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.methods.table import Method
-from sagan_jax.training.loop import steps_per_epoch
+from sagan_jax.training.plan import all_steps, steps_per_epoch
 from sagan_jax.transforms.density import scored_by
 from sagan_jax.transforms.maps import mapped
 
@@ -26,11 +26,12 @@ class Prepared(NamedTuple):
         training: How long and on what it is trained.
         images: How many images, or patches of them, are trained on.
         kept: Which of the split's training images are trained on.
-        held_out: The others: for the validation loss and for calibration.
+        held_out_indices: Which are held out: the others.
+        held_out: The images held out, for the validation loss and for calibration.
         image_shape: [H, W, C] of what the detector takes, images or patches of them.
         detector: The method as pure functions; the same settings, but for the seed, give the same functions.
         like: A state's structure, shapes and dtypes.
-        identity: What a checkpoint must agree on to be gone on with, as JSON values.
+        identity: What a checkpoint must agree on so that the run can continue from it, as JSON values.
     """
 
     split: Split
@@ -39,6 +40,7 @@ class Prepared(NamedTuple):
     training: TrainingConfig
     images: int
     kept: Int[np.ndarray, " kept"]
+    held_out_indices: Int[np.ndarray, " held_out"]
     held_out: np.ndarray | Photographs
     image_shape: tuple[int, ...]
     detector: Detector
@@ -64,7 +66,7 @@ def prepare(
     Raises:
         UserError: If the images do not suit the method, or are too few.
     """
-    kept, held_out = hold_out(len(split.train), training.validation_fraction, training.seed)
+    kept, held_out_indices = hold_out(len(split.train), training.validation_fraction, training.seed)
     identity: dict[str, Any] = {}
     images = len(kept)
     if split.patches is not None:
@@ -84,9 +86,19 @@ def prepare(
         "model": settings_to_json(settings),
         "training": training.as_json(),
     }
-    like = abstract_state(detector, shape)
     return Prepared(
-        split, method, settings, training, images, kept, take(split.train, held_out), shape, detector, like, identity
+        split=split,
+        method=method,
+        settings=settings,
+        training=training,
+        images=images,
+        kept=kept,
+        held_out_indices=held_out_indices,
+        held_out=take(split.train, held_out_indices),
+        image_shape=shape,
+        detector=detector,
+        like=abstract_state(detector, shape),
+        identity=identity,
     )
 
 
@@ -108,6 +120,6 @@ def make_detector(
     Raises:
         UserError: If the images do not fill one batch, or are too few for the scoring.
     """
-    steps = steps_per_epoch(images, training)
-    detector = method.build(settings, training.epochs * steps)
-    return mapped(scored_by(training.scoring, detector, steps * training.batch_size), map_kind)
+    detector = method.build(settings, all_steps(images, training))
+    shown = steps_per_epoch(images, training) * training.batch_size
+    return mapped(scored_by(training.scoring, detector, shown), map_kind)

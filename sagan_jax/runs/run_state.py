@@ -21,7 +21,7 @@ from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
 from sagan_jax.runs.prepare import Prepared
-from sagan_jax.training.loop import steps_per_epoch
+from sagan_jax.training.plan import steps_of_epoch
 
 
 class Trained(NamedTuple):
@@ -80,18 +80,20 @@ def open_run(
 
 
 def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> TrainingConfig:
-    """The training of a run that may be gone on with for more epochs: each keeps the number of steps it was begun with.
+    """The training of a run that may continue for more epochs: each epoch keeps the number of steps it had before.
 
-    `steps` counts those of all epochs, so that more epochs take more of them. Says so on stderr where that changes it.
+    `steps` counts those of all epochs, so more epochs take more of them. If that changes it, stderr says so.
     """
     stored = run_folder.read_json(folder / "config.json") if output.resume else None
     match stored:
         case {"training": {"epochs": int(before), "steps": int(steps)}} if training.steps is not None:
-            if training.epochs < before or training.steps // training.epochs == steps // before:
+            kept = steps * training.epochs // before
+            if training.epochs < before or training.steps == kept:
                 return training
-            kept = steps if training.epochs == before else steps // before * training.epochs
+            about = "" if steps % before == 0 else "about "
             print(
-                f"{kept:,} steps, not {training.steps:,}: each epoch has {steps // before:,} as before", file=sys.stderr
+                f"{kept:,} steps, not {training.steps:,}: each epoch has {about}{steps // before:,} as before",
+                file=sys.stderr,
             )
             return replace(training, steps=kept)
     return training
@@ -144,7 +146,7 @@ def end_epoch(
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
     if run.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
-    shown = steps_per_epoch(prepared.images, training) * training.batch_size
+    shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size
     row |= {"seconds": round(seconds, 2), "images_per_second": round(shown / seconds, 2)}
     run.history.append(row)
     if device.is_first_host():

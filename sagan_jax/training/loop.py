@@ -22,6 +22,7 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.image_array import check_images, check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
 from sagan_jax.errors import UserError
+from sagan_jax.training.plan import Plan, epoch_plan, steps_of_epoch
 
 Progress = Callable[[int, int, int, dict[str, Any]], None]
 """Called as `(epochs done, steps done in this one, steps in an epoch, its mean metrics)`, about once a second."""
@@ -54,54 +55,6 @@ class StepConfig(NamedTuple):
 
 
 PLAIN_STEP = StepConfig()
-
-
-def steps_per_epoch(images: int, config: TrainingConfig) -> int:
-    """Steps of an epoch: whole batches, of which the remainder sits out, another one each epoch; or a share of `steps`.
-
-    Raises:
-        UserError: If there are fewer images than one batch takes.
-    """
-    if images < config.batch_size:
-        raise UserError(f"{images} training images do not fill one batch of {config.batch_size}; lower the batch size")
-    return images // config.batch_size if config.steps is None else config.steps // config.epochs
-
-
-class Plan(NamedTuple):
-    """What the steps of an epoch take: indices of images `[steps, batch]`, and a key that each folds its number into.
-
-    For many models at once, both have an axis of models in front.
-    """
-
-    order: Int[Array, "*models steps batch"]
-    key: Array
-
-
-def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int, steps: int | None = None) -> Plan:
-    """Plans an epoch over so many images: a permutation of its own for every epoch, cut into batches.
-
-    Args:
-        key: The run's.
-        epoch: The epoch's number from 0.
-        images: How many there are.
-        batch_size: How many a step takes.
-        steps: How many steps; None for one pass over the images. More take further permutations.
-    """
-    order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
-    if steps is None:
-        steps = images // batch_size
-        order = jax.random.permutation(order_key, images)
-    else:
-        passes = -(-steps * batch_size // images)
-        keys = jax.random.split(order_key, passes)
-        order = jnp.concatenate([jax.random.permutation(key, images) for key in keys])
-    return Plan(order[: steps * batch_size].reshape(steps, batch_size), step_key)
-
-
-def epoch_plan(key: Array, epoch: int | Array, images: int, config: TrainingConfig) -> Plan:
-    """The plan of an epoch as the settings want it; raises UserError if the images do not fill one batch."""
-    steps = steps_per_epoch(images, config)
-    return plan_epoch(key, epoch, images, config.batch_size, None if config.steps is None else steps)
 
 
 def batch_at(
@@ -201,6 +154,7 @@ def train_epoch(
     config: StepConfig = PLAIN_STEP,
     *,
     epoch: int = 0,
+    steps: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[State, dict[str, Any]]:
     """An epoch in one jitted call, or, to show progress, in calls of about a second.
@@ -212,6 +166,7 @@ def train_epoch(
         plan: Which images each step takes, from `plan_epoch`.
         config: What is compiled into the step.
         epoch: The epoch's number from 0, for progress and errors.
+        steps: How many of the plan's steps are taken; None takes all.
         progress: Called now and then; None runs the epoch in one call.
 
     Returns:
@@ -220,7 +175,7 @@ def train_epoch(
     Raises:
         NotFiniteError: If a metric was not finite in some step.
     """
-    steps = plan.order.shape[-2]
+    steps = plan.order.shape[-2] if steps is None else steps
     images = jnp.asarray(images)
     totals = start_totals(detector, state, images, plan, config)
     # A program's outputs are bound to a device. Inputs that are not yet would have the second call compiled again.
@@ -297,7 +252,8 @@ def fit(
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)
     for epoch in range(first_epoch, config.epochs):
         plan = epoch_plan(key, epoch, len(images), config)
-        state, metrics = train_epoch(detector, state, images, plan, step, epoch=epoch, progress=progress)
+        steps = steps_of_epoch(epoch, len(images), config)
+        state, metrics = train_epoch(detector, state, images, plan, step, epoch=epoch, steps=steps, progress=progress)
         yield epoch + 1, state, metrics
 
 
@@ -340,7 +296,6 @@ def fit_many(
     for epoch in range(first_epoch, config.epochs):
         plan = jax.vmap(epoch_plan, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config)
         chosen = jax.vmap(jnp.take)(jnp.asarray(subsets), plan.order)
-        states, metrics = train_epoch(
-            detector, states, images, plan._replace(order=chosen), step, epoch=epoch, progress=progress
-        )
+        steps, plan = steps_of_epoch(epoch, subsets.shape[1], config), plan._replace(order=chosen)
+        states, metrics = train_epoch(detector, states, images, plan, step, epoch=epoch, steps=steps, progress=progress)
         yield epoch + 1, states, metrics

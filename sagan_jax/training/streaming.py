@@ -23,15 +23,14 @@ from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import Detector, State
 from sagan_jax.training.loop import (
-    Plan,
     Progress,
     StepConfig,
     check_finite,
-    epoch_plan,
     mean_metrics,
     run_steps,
     start_totals,
 )
+from sagan_jax.training.plan import Plan, epoch_plan, steps_of_epoch
 
 GROUP_BYTES = 2**29  # of decoded photographs whose patches are shuffled together; two groups are in memory at a time
 THREADS = 8  # that decode
@@ -120,7 +119,10 @@ def fit_stream(
     batches = open_epoch(stream, plan, config.seed, first_epoch)
     try:
         for epoch in range(first_epoch, config.epochs):
-            state, metrics = stream_epoch(detector, state, batches, plan, StepConfig(config.flip), epoch, progress)
+            steps = steps_of_epoch(epoch, count, config)
+            state, metrics = stream_epoch(
+                detector, state, batches, plan, StepConfig(config.flip), epoch, progress, steps=steps
+            )
             batches.close()
             if epoch + 1 < config.epochs:  # decoding begins while whoever trains still scores and saves this epoch
                 plan = epoch_plan(key, epoch + 1, count, config)
@@ -138,9 +140,11 @@ def stream_epoch(
     config: StepConfig,
     epoch: int,
     progress: Progress | None,
+    *,
+    steps: int,
 ) -> tuple[State, dict[str, Any]]:
-    """An epoch, a call a step; the next batch is fetched while a step runs."""
-    steps, size = plan.order.shape
+    """An epoch of so many steps, a call a step; the next batch is fetched while a step runs."""
+    size = plan.order.shape[1]
     started = shown = time.monotonic()
     waited = 0.0
     totals = None

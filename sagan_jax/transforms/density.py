@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from sagan_jax.config import DensityConfig, Scoring
 from sagan_jax.detector import Detector, Images, Metrics, Scores, State, Statistics, normalise
 from sagan_jax.errors import UserError
-from sagan_jax.transforms.patch_features import BATCH, Space, batches, fit_space, mean_pool, place
+from sagan_jax.transforms.patch_features import FEATURE_BATCH, Space, batches, fit_space, mean_pool, place
 
 TERMS = 11
 """What `complexity` measures of an image."""
@@ -138,7 +138,7 @@ def fit_density(detector: Detector, state: State, images: Images, key: Array, co
         key: Of all that is random.
         config: The density's settings.
     """
-    images, space_key = choose(images, key, config)
+    images, space_key = choose_kept(images, key, config)
     viewed = images[: config.viewed]
     space = fit_space(viewed, space_key, config)
     points = jnp.concatenate([place(space, normalise(batch)) for _, batch in batches(images)])
@@ -151,7 +151,7 @@ def fit_density(detector: Detector, state: State, images: Images, key: Array, co
     return Density(space, bank, fit_regression(jnp.concatenate(terms), target))
 
 
-def choose(
+def choose_kept(
     images: Images, key: Array, config: DensityConfig
 ) -> tuple[UInt8[Array | np.ndarray, "kept height width channel"], Array]:
     """The images that are kept, and a key for the rest. Raises UserError if there are fewer than are to be kept."""
@@ -201,7 +201,7 @@ def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Flo
         cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is no neighbour of its own
         return jax.lax.top_k(cosines, neighbours)[0]
 
-    return log_distance(jax.lax.map(one, jnp.arange(count), batch_size=BATCH))
+    return log_distance(jax.lax.map(one, jnp.arange(count), batch_size=FEATURE_BATCH))
 
 
 @jax.jit

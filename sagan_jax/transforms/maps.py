@@ -37,12 +37,12 @@ def mapped(detector: Detector, kind: MapKind) -> Detector:
             return scores.latent.sum(), scores
 
         gradient, scores = jax.grad(latent, has_aux=True)(images)  # [B, H, W, C]
-        return scores._replace(map=blurred(jnp.abs(gradient).mean(axis=-1), SMOOTHING * images.shape[1]))
+        return scores._replace(map=blur_mirrored(jnp.abs(gradient).mean(axis=-1), SMOOTHING * images.shape[1]))
 
     return detector._replace(score=score)
 
 
-def blurred(maps: Float[Array, "batch height width"], sigma: float) -> Float[Array, "batch height width"]:
+def blur_mirrored(maps: Float[Array, "batch height width"], sigma: float) -> Float[Array, "batch height width"]:
     """Maps through a Gaussian of that standard deviation in pixels, cut off at three of them, mirrored at the edges."""
     radius = math.floor(3 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)

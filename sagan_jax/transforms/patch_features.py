@@ -19,9 +19,9 @@ from jaxtyping import Float
 from sagan_jax.config import DensityConfig
 from sagan_jax.detector import Images, normalise
 
-BATCH = 100
+FEATURE_BATCH = 100
 """Images processed at once while fitting."""
-LARGEST = 32
+LARGEST_SIDE = 32
 """Side in pixels that larger images are averaged down to before patches are taken."""
 THRESHOLD = 0.25
 """Under which a filter's response counts as none."""
@@ -47,7 +47,9 @@ class Space(NamedTuple):
 
 def batches(images: Array | np.ndarray) -> Iterator[tuple[int, Array]]:
     """Images by the hundred, each batch with the index of its first."""
-    return ((start, jnp.asarray(images[start : start + BATCH])) for start in range(0, len(images), BATCH))
+    return (
+        (start, jnp.asarray(images[start : start + FEATURE_BATCH])) for start in range(0, len(images), FEATURE_BATCH)
+    )
 
 
 @jax.jit
@@ -88,7 +90,7 @@ def features(
 
 def shrink(images: Array) -> Array:
     """Images averaged down to 32 pixels if they are larger."""
-    factor = images.shape[1] // LARGEST
+    factor = images.shape[1] // LARGEST_SIDE
     return mean_pool(images, factor) if factor > 1 else images
 
 

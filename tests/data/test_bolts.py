@@ -8,7 +8,7 @@ from sagan_jax.data.bolts.cover import make_cover
 from sagan_jax.data.bolts.fastener import head_shape
 from sagan_jax.data.bolts.scenes import KINDS, PARTS, SITES, bolt_scene, build, load_bolts
 from sagan_jax.data.bolts.station import SEVERITY, at_station
-from sagan_jax.data.bolts.surface import local
+from sagan_jax.data.bolts.surface import in_plane
 from sagan_jax.errors import UserError
 
 
@@ -160,7 +160,7 @@ def test_a_stations_design_is_the_same_whatever_the_wear(seed):
 def test_wear_leaves_a_head_on_its_seat_far_below_the_least_loose_one(seed):
     for index in range(4):
         _, surface, fasteners, bolt = fastened(seed, index)
-        top, inside = head_shape(fasteners, *local(surface, bolt.u, bolt.v, bolt.turn))
+        top, inside = head_shape(fasteners, *in_plane(surface, bolt.u, bolt.v, bolt.turn))
         lifted = surface.height - top - bolt.base - fasteners.washer_height
         assert abs(np.median(lifted[inside])) < 0.04 < SEVERITY.lift[0] / 2
         assert not surface.abnormal.any()

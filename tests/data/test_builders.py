@@ -180,7 +180,7 @@ def test_a_truncated_or_foreign_idx_file_is_named(tmp_path, content):
 
 def test_a_prepared_cifar_10_is_to_tfds_its_own(tmp_path):
     train, test = write_cifar10(tmp_path / "archives" / "cifar-10-binary.tar.gz")
-    builders.prepare(official("cifar10", tmp_path), archives=tmp_path / "archives")
+    builders.prepare_set(official("cifar10", tmp_path), archives=tmp_path / "archives")
     prepared = tfds.builder("cifar10", data_dir=tmp_path)
     assert prepared.info.full_name == "cifar10/3.0.2"
     assert prepared.info.features["label"].names == CLASS_NAMES
@@ -197,7 +197,7 @@ def test_a_prepared_cifar_10_is_to_tfds_its_own(tmp_path):
 @pytest.mark.parametrize(("name", "first_class"), [("mnist", "0"), ("fashion_mnist", "T-shirt/top"), ("kmnist", "o")])
 def test_mnist_and_its_kin_are_prepared_and_read(tmp_path, name, first_class):
     write_mnist(tmp_path / "archives", train=30, test=10)
-    builders.prepare(official(name, tmp_path), archives=tmp_path / "archives")
+    builders.prepare_set(official(name, tmp_path), archives=tmp_path / "archives")
     dataset = load_tfds(name, data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert dataset.images.shape == (40, 28, 28, 1)
     assert dataset.is_test.sum() == 10
@@ -222,13 +222,13 @@ def test_archives_that_do_not_go_together_are_named_and_nothing_is_prepared(tmp_
     write_mnist(tmp_path / "archives", train=30, test=10)
     write_idx(tmp_path / "archives" / file, array)
     with pytest.raises(UserError, match=reason):
-        builders.prepare(official("mnist", tmp_path), archives=tmp_path / "archives")
+        builders.prepare_set(official("mnist", tmp_path), archives=tmp_path / "archives")
     assert list(tmp_path.glob("mnist/*")) == []
 
 
 def test_a_missing_archive_is_named(tmp_path):
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz.*No such file"):
-        builders.prepare(official("cifar10", tmp_path), archives=tmp_path)
+        builders.prepare_set(official("cifar10", tmp_path), archives=tmp_path)
 
 
 def test_tfds_knows_the_checksum_of_every_archive():
@@ -311,7 +311,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     write_mnist(tmp_path / "archives")
     folder = tmp_path / "file" / "data"
     with pytest.raises(UserError, match="mnist cannot be prepared"):
-        builders.prepare(official("mnist", folder), archives=tmp_path / "archives")
+        builders.prepare_set(official("mnist", folder), archives=tmp_path / "archives")
 
 
 def test_losing_a_race_against_another_process_is_no_error(tmp_path, monkeypatch):
@@ -319,11 +319,11 @@ def test_losing_a_race_against_another_process_is_no_error(tmp_path, monkeypatch
 
     def also_prepared_elsewhere(paths):
         monkeypatch.undo()
-        builders.prepare(official("mnist", tmp_path), archives=tmp_path / "archives")
+        builders.prepare_set(official("mnist", tmp_path), archives=tmp_path / "archives")
         return builders._mnist_splits(paths)
 
     monkeypatch.setattr(builders, "_mnist_splits", also_prepared_elsewhere)
-    builders.prepare(official("mnist", tmp_path), archives=tmp_path / "archives")
+    builders.prepare_set(official("mnist", tmp_path), archives=tmp_path / "archives")
     assert len(load_tfds("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache").images) == 40
     assert [path.name for path in (tmp_path / "mnist").iterdir()] == ["3.0.1"]
 
@@ -338,7 +338,7 @@ def test_sets_that_tfds_prepares_with_tensorflow_come_with_a_command_that_tfds_t
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     folder = tmp_path / "a folder"
     with pytest.raises(UserError, match=f"{name} is not prepared in .*TensorFlow") as raised:
-        builders.prepare(official(name, folder))
+        builders.prepare_set(official(name, folder))
     (command,) = [line for line in str(raised.value).splitlines() if " build " in line]
     program, *arguments = shlex.split(command)
     assert program == "tfds/bin/tfds"
@@ -368,7 +368,7 @@ def write_svhn(path, count, seed):
 def test_svhn_is_prepared_as_tfds_would_have_it(tmp_path):
     for part, count in (("train", 30), ("test", 11)):
         images, labels = write_svhn(tmp_path / f"archives/{part}_32x32.mat", count, seed=count)
-    builders.prepare(official("svhn_cropped", tmp_path), archives=tmp_path / "archives")
+    builders.prepare_set(official("svhn_cropped", tmp_path), archives=tmp_path / "archives")
     prepared = tfds.builder("svhn_cropped", data_dir=tmp_path)
     assert prepared.info.full_name == "svhn_cropped/3.1.0"
     examples = {example["id"].decode(): example for example in prepared.as_data_source("test")}
@@ -429,7 +429,7 @@ def test_with_tensorflow_other_sets_are_prepared_by_tfds_itself(tmp_path, monkey
 
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *args: name == "tensorflow" or find_spec(name, *args))
-    builders.prepare(Dots(data_dir=tmp_path))
+    builders.prepare_set(Dots(data_dir=tmp_path))
     dataset = load_tfds("dots", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert (dataset.images == 9).all()
 
@@ -441,7 +441,7 @@ def test_the_files_of_debians_package_are_read_and_prepared(tmp_path):
     assert np.bincount(arrays["train-labels-idx1-ubyte.gz"]).tolist() == [6000] * 10
     for file, array in arrays.items():
         write_idx(tmp_path / file, array[:500])  # all of them would take ten seconds
-    builders.prepare(official("fashion_mnist", tmp_path), archives=tmp_path)
+    builders.prepare_set(official("fashion_mnist", tmp_path), archives=tmp_path)
     dataset = load_tfds("fashion_mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     assert dataset.images.shape == (1000, 28, 28, 1)
     # A sneaker lies at the bottom of its picture; trousers reach to the top.
@@ -456,5 +456,5 @@ def test_debians_package_is_used_where_it_is_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(
         builders.FashionMNIST, "download_and_prepare", lambda self, **kwargs: used.append(self.archives)
     )
-    builders.prepare(official("fashion_mnist", tmp_path))
+    builders.prepare_set(official("fashion_mnist", tmp_path))
     assert used == [DEBIAN_FILES]

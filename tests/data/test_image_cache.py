@@ -17,12 +17,12 @@ def dataset():
 @pytest.fixture
 def stem(tmp_path, dataset):
     stem = tmp_path / "cache" / "set-1.0.0-native"  # the dots are part of the name
-    image_cache.write(stem, dataset)
+    image_cache.write_cache(stem, dataset)
     return stem
 
 
 def test_what_is_read_is_what_was_written(stem, dataset):
-    read = image_cache.read(stem)
+    read = image_cache.read_cache(stem)
     assert isinstance(read.images, np.memmap)
     assert not read.images.flags.writeable
     for name, value in dataset._asdict().items():
@@ -53,28 +53,28 @@ def flip_last_bit(path):
 @pytest.mark.parametrize("damage", [cut, empty, remove, flip_last_bit])
 def test_damaged_images_are_as_good_as_none(stem, damage):
     damage(stem.with_name(stem.name + ".npy"))
-    assert image_cache.read(stem) is None
+    assert image_cache.read_cache(stem) is None
 
 
 @pytest.mark.parametrize("damage", [cut, empty, remove])
 def test_damaged_labels_are_as_good_as_none(stem, damage):
     damage(stem.with_name(stem.name + ".npz"))
-    assert image_cache.read(stem) is None
+    assert image_cache.read_cache(stem) is None
 
 
 def test_images_of_another_run_do_not_go_with_these_labels(stem, dataset):
     np.save(stem.with_name(stem.name + ".npy"), 255 - dataset.images)
-    assert image_cache.read(stem) is None
+    assert image_cache.read_cache(stem) is None
 
 
 def test_objects_are_never_unpickled(stem):
     np.savez(stem.with_name(stem.name + ".npz"), crc32=np.array([object()], object))
-    assert image_cache.read(stem) is None
+    assert image_cache.read_cache(stem) is None
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_and_no_error(tmp_path, dataset, caplog):
     (tmp_path / "file").write_text("")
-    image_cache.write(tmp_path / "file" / "set", dataset)
+    image_cache.write_cache(tmp_path / "file" / "set", dataset)
     assert "not kept" in caplog.text
 
 
@@ -84,5 +84,5 @@ def test_a_write_cut_short_leaves_nothing_behind(tmp_path, dataset, monkeypatch)
         raise OSError("No space left on device")
 
     monkeypatch.setattr(np, "save", full_disk)
-    image_cache.write(tmp_path / "set", dataset)
+    image_cache.write_cache(tmp_path / "set", dataset)
     assert list(tmp_path.iterdir()) == []

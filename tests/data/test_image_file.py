@@ -203,7 +203,7 @@ def test_avif_is_read_and_stands_upright(tmp_path):
 def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40))
     for module in (image_file, image_format):
-        monkeypatch.setattr(module, "formats", lambda: image_format.FORMATS)
+        monkeypatch.setattr(module, "formats", lambda: image_format.IMAGE_FORMATS)
     with pytest.raises(UserError, match=r"a.heic: not an image of .*pip install pillow-heif"):
         read_image(tmp_path / "a.heic")
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import tables as module
 from experiments.paper import TABLES, Table
-from experiments.record import Row, collect, merged_rows, read_rows, result_lines, write_results
+from experiments.record import Row, collect, merged_rows, read_table_rows, result_lines, write_results
 from experiments.tables import HEADER, TABLE_FORMATS, interval_over_seeds, main, table_lines
 from experiments.variants import VARIANTS, recognise
 from sagan_jax import run_folder
@@ -60,7 +60,7 @@ def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
     assert (strict.method, strict.preset, strict.auroc, strict.train_images) == ("sagan", "paper", 0.5503, 45_000)
     assert strict.command.startswith("python -m experiments.cifar --abnormal=cat")
     write_results(tmp_path / "t.csv", result_lines(rows, {}))
-    assert read_rows(tmp_path / "t.csv") == rows
+    assert read_table_rows(tmp_path / "t.csv") == rows
 
 
 def test_a_cell_measured_again_replaces_the_old_row_and_no_other():
@@ -115,7 +115,7 @@ def test_table_3_is_of_a_station_and_never_has_the_fields_figures(capsys):
     station = capsys.readouterr().out
     assert main(["--table=3", "--site=field"]) == 0
     field = capsys.readouterr().out
-    on_record = read_rows(Path(module.__file__).parent / "results" / "table3.csv")
+    on_record = read_table_rows(Path(module.__file__).parent / "results" / "table3.csv")
     figures = [
         f"{row.auroc:.3f} [" for row in on_record if (row.dataset, row.protocol) == ("bolts (synthetic)", "strict")
     ]
@@ -145,7 +145,7 @@ def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp
     assert "1 of 15 epochs; 150 of 1,271 training images; 20 of 526 test images" in printed.out
     result = cells / "3" / "seed0" / "result.json"
     auroc, before = json.loads(result.read_text())["strict"]["auroc"]["value"], result.stat().st_mtime_ns
-    assert {row.protocol: row.auroc for row in read_rows(tmp_path / "record.csv")}["strict"] == pytest.approx(
+    assert {row.protocol: row.auroc for row in read_table_rows(tmp_path / "record.csv")}["strict"] == pytest.approx(
         auroc, abs=1e-4
     )
     assert main([*flags, "--classes", "3"]) == 0

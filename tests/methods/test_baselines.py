@@ -10,10 +10,8 @@ import pytest
 
 from sagan_jax.config import AnoganConfig, EgbadConfig, GanomalyConfig
 from sagan_jax.methods.anogan import anogan
-from sagan_jax.methods.egbad import Discriminator, egbad
-from sagan_jax.methods.egbad import Encoder as EgbadEncoder
-from sagan_jax.methods.egbad import Generator as EgbadGenerator
-from sagan_jax.methods.ganomaly import Generator, ganomaly
+from sagan_jax.methods.egbad import BiganDiscriminator, BiganEncoder, BiganGenerator, egbad
+from sagan_jax.methods.ganomaly import GanomalyGenerator, ganomaly
 
 SHAPE = (16, 16, 1)
 EGBAD = egbad(EgbadConfig(width=2, latent_size=4, learning_rate=0.01))
@@ -36,7 +34,7 @@ def test_ganomalys_score_is_the_distance_of_the_latents_of_image_and_reconstruct
     state = detector.init(key, SHAPE)
     scores = jax.jit(detector.score)(state, images)
     variables = {"params": state.generator.params, "batch_stats": state.generator.statistics}
-    run = jax.jit(partial(Generator(2, 4).apply, train=False))
+    run = jax.jit(partial(GanomalyGenerator(2, 4).apply, train=False))
     reconstructed, latent, again = run(variables, images)
     np.testing.assert_allclose(scores.total, ((latent - again) ** 2).mean(axis=-1), rtol=1e-4)
     np.testing.assert_allclose(scores.reconstruction, ((images - reconstructed) ** 2).mean(axis=(1, 2, 3)), rtol=1e-4)
@@ -44,7 +42,11 @@ def test_ganomalys_score_is_the_distance_of_the_latents_of_image_and_reconstruct
 
 def test_one_pass_gives_egbads_three_players_the_gradients_of_their_written_out_losses(images, egbad_states):
     state, new = egbad_states
-    modules = {"generator": EgbadGenerator(SHAPE, 2), "encoder": EgbadEncoder(2, 4), "discriminator": Discriminator(2)}
+    modules = {
+        "generator": BiganGenerator(SHAPE, 2),
+        "encoder": BiganEncoder(2, 4),
+        "discriminator": BiganDiscriminator(2),
+    }
     latent_key, real_key, fake_key = jax.random.split(jax.random.key(1), 3)
     latents = jax.random.normal(latent_key, (len(images), 4))
 

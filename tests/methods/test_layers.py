@@ -16,7 +16,7 @@ from sagan_jax.methods.layers import (
     initial,
     initialise,
 )
-from sagan_jax.methods.sagan import Discriminator, Generator
+from sagan_jax.methods.sagan import Discriminator, SaganGenerator
 
 
 def sigmoid(x):
@@ -77,7 +77,7 @@ def test_batch_norm_moves_its_running_statistics_by_a_tenth(x):
     np.testing.assert_allclose(moved["batch_stats"]["var"], 0.9 + 0.1 * np.var(x, axis=(0, 1, 2)), rtol=1e-4)
 
 
-@pytest.mark.parametrize("module", [Generator(3, width=16), Discriminator(width=16)])
+@pytest.mark.parametrize("module", [SaganGenerator(3, width=16), Discriminator(width=16)])
 def test_the_one_draw_gives_the_structure_and_the_law_of_flaxs_own_initialisation(module):
     key = jax.random.key(0)
     images = jnp.zeros((1, 32, 32, 3))

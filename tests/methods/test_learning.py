@@ -8,7 +8,8 @@ from sagan_jax.data import leave_one_out, load_digits
 from sagan_jax.judging.metrics import auroc
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.sagan import sagan
-from sagan_jax.training.loop import fit, steps_per_epoch
+from sagan_jax.training.loop import fit
+from sagan_jax.training.plan import steps_per_epoch
 
 
 def test_the_strict_auroc_ends_well_above_its_value_at_initialisation():

@@ -9,7 +9,7 @@ import pytest
 from sagan_jax.config import SaganConfig, sagan_preset
 from sagan_jax.methods.dcgan import Discriminator
 from sagan_jax.methods.layers import initialise
-from sagan_jax.methods.sagan import Generator, sagan
+from sagan_jax.methods.sagan import SaganGenerator, sagan
 
 SMALL = SaganConfig(width=4)
 
@@ -25,7 +25,7 @@ def output_shapes(module, size, channels):
 )
 @pytest.mark.parametrize("multiplier", [0, 1, 2])
 def test_the_reconstruction_has_the_shape_of_the_image(size, channels, multiplier):
-    shape = output_shapes(Generator(channels, width=4, multiplier=multiplier), size, channels).shape
+    shape = output_shapes(SaganGenerator(channels, width=4, multiplier=multiplier), size, channels).shape
     assert shape == (2, size, size, channels)
 
 
@@ -53,9 +53,9 @@ def test_only_attention_and_wiring_differ_between_the_switches():
 
 def test_attended_maps_go_down_the_encoder_only_when_asked(key):
     images = jax.random.uniform(key, (2, 16, 16, 1), minval=-1)
-    variables = initialise(Generator(1, width=4), key, (16, 16, 1))
+    variables = initialise(SaganGenerator(1, width=4), key, (16, 16, 1))
     plain, wired = (
-        jax.jit(partial(Generator(1, width=4, attend_encoder_path=wired).apply, train=True, mutable="batch_stats"))
+        jax.jit(partial(SaganGenerator(1, width=4, attend_encoder_path=wired).apply, train=True, mutable="batch_stats"))
         for wired in (False, True)
     )
     assert float(jnp.abs(plain(variables, images)[0] - wired(variables, images)[0]).max()) > 1e-3

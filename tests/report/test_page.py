@@ -8,7 +8,7 @@ import pytest
 from sagan_jax import cli
 from sagan_jax.errors import UserError
 from sagan_jax.report import thumbnails
-from sagan_jax.report.page import CURVE_POINTS, curves_of, thinned, write_report
+from sagan_jax.report.page import CURVE_POINTS, curves_of, thin_curve, write_report
 from tests.run_folders import HOSTILE, make_split, write_run
 
 
@@ -108,7 +108,7 @@ def test_a_folder_without_a_run_and_damaged_files_are_told_of(tmp_path):
 def test_thinned_curves_keep_their_ends_and_their_area():
     rng = np.random.default_rng(0)
     x, y = np.sort(rng.uniform(size=50_000)), np.sort(rng.uniform(size=50_000))
-    thin = np.array(thinned(x, y))
+    thin = np.array(thin_curve(x, y))
     assert thin.shape[1] <= CURVE_POINTS
     np.testing.assert_allclose(thin[:, [0, -1]], [[x[0], x[-1]], [y[0], y[-1]]], rtol=1e-5)
     assert np.trapezoid(thin[1], thin[0]) == pytest.approx(np.trapezoid(y, x), abs=1e-3)

@@ -15,7 +15,7 @@ from sagan_jax.runs.checkpoint import (
     epochs,
     fingerprint,
     open_checkpoints,
-    read,
+    read_epoch,
     restore,
     save,
 )
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_the_same_bits_or_an_error_whichever_file_it_is(
         (copy / file).write_bytes(damage(bytearray((copy / file).read_bytes()))) if damage else (copy / file).unlink()
         try:
             with open_checkpoints(copy, CONFIG) as checkpoints:
-                assert bits(read(checkpoints, LIKE, 5)) == bits(checkpoint(5)), file
+                assert bits(read_epoch(checkpoints, LIKE, 5)) == bits(checkpoint(5)), file
         except UserError:
             refused += 1
         shutil.rmtree(copy)
@@ -146,7 +146,7 @@ def test_a_foreign_folder_is_no_checkpoint(folder, content):
         try:
             assert restore(checkpoints, LIKE).epoch == 5  # not taken for one
         except UserError as error:
-            assert "9 is damaged or not one of this program's" in str(error)  # noqa: PT017
+            assert "9 is damaged or was not written by this program" in str(error)  # noqa: PT017
     shutil.rmtree(folder / "9")
     with open_checkpoints(folder, CONFIG) as checkpoints:
         assert restore(checkpoints, LIKE).epoch == 5  # the others are as they were

@@ -6,17 +6,8 @@ import pytest
 from sagan_jax.config import TrainingConfig
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
-from sagan_jax.training.loop import (
-    NotFiniteError,
-    batch_at,
-    epoch_plan,
-    fit,
-    fit_many,
-    normalise,
-    plan_epoch,
-    steps_per_epoch,
-    train_epoch,
-)
+from sagan_jax.training.loop import NotFiniteError, batch_at, fit, fit_many, normalise, train_epoch
+from sagan_jax.training.plan import all_steps, epoch_plan, plan_epoch, steps_of_epoch, steps_per_epoch
 
 IMAGES = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1) * np.ones((1, 2, 2, 1), np.uint8)
 
@@ -78,6 +69,30 @@ def test_steps_are_spread_over_the_epochs_however_many_images_there_are(key):
     _, state, _ = next(epochs)
     assert int(state["step"]) == 16
     np.testing.assert_array_equal(state["seen"][:20], [4] * 20)  # 16 steps of 5 are four times the 20 images
+
+
+@pytest.mark.parametrize("progress", [None, lambda *_: None])
+def test_steps_that_the_epochs_do_not_divide_are_all_taken(key, progress):
+    detector, config = summing_detector(), TrainingConfig(epochs=3, steps=11, batch_size=5)
+    assert [steps_of_epoch(epoch, 20, config) for epoch in range(3)] == [3, 4, 4]
+    assert (steps_per_epoch(20, config), all_steps(20, config)) == (4, 11)
+    taken = [
+        int(state["step"])
+        for _, state, _ in fit(detector, detector.init(key, (2, 2, 1)), IMAGES, config, progress=progress)
+    ]
+    assert taken == [3, 7, 11]
+    states = jax.tree.map(lambda leaf: leaf[None], detector.init(key, (2, 2, 1)))
+    *_, (_, many, _) = fit_many(detector, states, IMAGES, np.arange(20)[None], [0], config)
+    assert int(many["step"][0]) == 11
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1000, 7), (5, 5), (29, 3)])
+def test_steps_are_spread_evenly_and_none_is_lost(steps, epochs):
+    config = TrainingConfig(epochs=epochs, steps=steps)
+    spread = [steps_of_epoch(epoch, 100, config) for epoch in range(epochs)]
+    assert sum(spread) == steps
+    assert max(spread) - min(spread) <= 1
+    assert max(spread) == steps_per_epoch(100, config)
 
 
 def test_where_the_calls_are_cut_changes_nothing(key):

@@ -12,7 +12,8 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.errors import UserError
-from sagan_jax.training.loop import fit, plan_epoch
+from sagan_jax.training.loop import fit
+from sagan_jax.training.plan import plan_epoch
 from sagan_jax.training.streaming import WAITING, Stream, fit_stream, open_epoch, training_images
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, flip=True, seed=5)

@@ -110,7 +110,7 @@ def test_no_more_normal_images_are_kept_than_fit_a_gigabyte():
 
 
 def view_space_images():
-    return density.choose(jnp.asarray(pictures(80)), jax.random.key(0), SMALL)
+    return density.choose_kept(jnp.asarray(pictures(80)), jax.random.key(0), SMALL)
 
 
 def test_a_kept_image_is_no_neighbour_of_its_own():
@@ -172,7 +172,7 @@ def test_a_view_of_a_flat_grey_image_is_flat_and_in_range(key):
 
 def test_too_few_images_are_refused(key):
     with pytest.raises(UserError, match="keeps 60 normal images and there are 59"):
-        density.choose(pictures(59), key, SMALL)
+        density.choose_kept(pictures(59), key, SMALL)
     with pytest.raises(UserError, match="at least 96"):
         density.scored_by("density", DETECTOR, 63)
 

@@ -8,7 +8,7 @@ from sagan_jax.config import SaganConfig
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.sagan import sagan
-from sagan_jax.transforms.maps import blurred, mapped
+from sagan_jax.transforms.maps import blur_mirrored, mapped
 
 
 def score(state, images, statistics="running"):
@@ -24,7 +24,7 @@ TOY = Detector(lambda key, shape: None, lambda state, batch, key: (state, {}), s
 def test_the_blur_is_scipys(sigma):
     maps = np.random.default_rng(0).uniform(size=(2, 32, 32)).astype(np.float32)
     expected = ndimage.gaussian_filter(maps, (0, sigma, sigma), truncate=3)
-    np.testing.assert_allclose(blurred(jnp.asarray(maps), sigma), expected, atol=1e-5)
+    np.testing.assert_allclose(blur_mirrored(jnp.asarray(maps), sigma), expected, atol=1e-5)
 
 
 def test_the_latent_gradient_is_the_derivative_of_the_latent_term():

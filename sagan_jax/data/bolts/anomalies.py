@@ -18,7 +18,6 @@ from sagan_jax.data.bolts.surface import (
     Surface,
     distance,
     hexagon,
-    local,
     ramp,
     texture,
 )
@@ -50,7 +49,7 @@ def add_hole(rng: np.random.Generator, surface: Surface, fasteners: Fasteners, b
     near.height -= 0.12 * ramp(0.72 - r, 0.12) + 1.7 * depth - thread
     near.cover(ramp(0.70 - r, 0.08) * 0.6, STEEL, metal=0.8, gloss=0.4)
     near.cover(ramp(0.50 - r, 0.1), (0.01, 0.009, 0.008), gloss=0.3)
-    _, head = head_shape(fasteners, *local(near, bolt.u, bolt.v, bolt.turn))
+    _, head = head_shape(fasteners, *in_plane(near, bolt.u, bolt.v, bolt.turn))
     near.abnormal |= head if washer_left else r < fasteners.washer
 
 
@@ -79,7 +78,7 @@ def break_head(
     grain, mottle, cloud = (
         texture(rng, name, surface.u.shape)[:rows, :columns] for name in ("grain", "mottle", "cloud")
     )
-    p, q = local(near, bolt.u, bolt.v, bolt.turn)
+    p, q = in_plane(near, bolt.u, bolt.v, bolt.turn)
     _, head = head_shape(fasteners, p, q)
     seat = bolt.base + fasteners.washer_height
     fresh = rng.random() < 0.65
@@ -113,12 +112,12 @@ def crack_head(
 ) -> None:
     """A cracked head: a jagged open line across it, with a branch, as fatigue leaves it."""
     near = surface.window(bolt.u, bolt.v, 1.3)
-    _, head = head_shape(fasteners, *local(near, bolt.u, bolt.v, bolt.turn))
+    _, head = head_shape(fasteners, *in_plane(near, bolt.u, bolt.v, bolt.turn))
     turn, width, end = rng.uniform(0, 2 * np.pi), rng.uniform(*severity.crack), rng.uniform(0.2, 1.25)
     knots = np.linspace(-1.25, 1.25, 12)
     jag = np.cumsum(rng.normal(0, 0.11, 12))
     jag += rng.uniform(-0.3, 0.3) - jag[6]
-    s, t = local(near, bolt.u, bolt.v, turn)
+    s, t = in_plane(near, bolt.u, bolt.v, turn)
     open_by = width * ramp(end - s, 0.7) - np.abs(t - np.interp(s, knots, jag))
     fork = rng.uniform(-0.7, 0.3)
     branch = np.interp(fork, knots, jag) + rng.uniform(0.5, 1.0) * (1 if rng.random() < 0.5 else -1) * (s - fork)
@@ -138,7 +137,7 @@ def add_foreign_object(rng: np.random.Generator, surface: Surface, camera: Camer
     best = int(np.argmax(np.minimum(clearance, 2.1)))  # of 24 places the first with room, else the roomiest
     place, turn = (float(u[best]), float(v[best])), rng.uniform(0, 2 * np.pi)
     kind = rng.choice(["wire", "stone", "rag", "nut"])
-    s, t = local(surface, *place, turn)
+    s, t = in_plane(surface, *place, turn)
     shape = surface.u.shape
     grain, mottle, cloud = (texture(rng, name, shape) for name in ("grain", "mottle", "cloud"))
     rest = ndimage.gaussian_filter(ndimage.maximum_filter(surface.height[::4, ::4], 5), 3)

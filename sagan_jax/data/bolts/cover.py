@@ -20,7 +20,6 @@ from sagan_jax.data.bolts.surface import (
     Field,
     Surface,
     distance,
-    local,
     ramp,
     rust_color,
     texture,
@@ -218,7 +217,7 @@ def add_grime(subject: Subject, surface: Surface, hollow: Field, bolts: list[Bol
             rng.uniform([-0.3, 0.12, 1, 0], [0.3, 0.4, 4, 6]).tolist(),
         )
         if chance < condition.greasy:
-            s, t = local(surface, bolt.u, bolt.v, down + 0.2 * wander)
+            s, t = in_plane(surface, bolt.u, bolt.v, down + 0.2 * wander)
             path = t - wander - 0.12 * np.sin(1.7 * s + phase)
             streak = np.exp(-((path / width) ** 2)) * ramp(s - 0.9, 0.6) * np.exp(-np.maximum(s, 0) / length)
             surface.cover(0.9 * ramp(streak + 0.03 * mottle - 0.3, 0.5), GREASE, gloss=0.6)
@@ -232,7 +231,7 @@ def _splash(subject: Subject, surface: Surface, mottle: Field) -> None:
         radius, stretch, opacity = rng.uniform([0.1, 1.0, 0.4], [0.4, 1.6, 0.9])
         near = surface.window(u, v, 1.5 * radius * stretch)
         rows, columns = near.u.shape
-        s, t = local(near, u, v, rng.uniform(0, np.pi))
+        s, t = in_plane(near, u, v, rng.uniform(0, np.pi))
         spot = ramp(radius * (1 + 0.12 * mottle[:rows, :columns]) - np.hypot(s / stretch, t), 0.12)
         color, gloss = [(GREASE, 0.5), (DIRT, 0.03), (DUST, 0.02)][rng.integers(3)]
         near.cover(opacity * spot, color, gloss=gloss)

@@ -17,7 +17,6 @@ from sagan_jax.data.bolts.surface import (
     Surface,
     distance,
     hexagon,
-    local,
     ramp,
     rust_color,
     texture,
@@ -117,7 +116,7 @@ def add_head(
         turned: Radians it has turned since the stripe was painted.
     """
     near = surface.window(bolt.u, bolt.v, 1.3)
-    p, q = local(near, bolt.u, bolt.v, bolt.turn + turned)
+    p, q = in_plane(near, bolt.u, bolt.v, bolt.turn + turned)
     top, inside = head_shape(fasteners, p, q)
     seat = bolt.base + fasteners.washer_height
     top += seat + lift + tilt[0] * (near.u - bolt.u) + tilt[1] * (near.v - bolt.v)
@@ -129,7 +128,7 @@ def add_head(
     if fasteners.witness:
         wide = surface.window(bolt.u, bolt.v, 2.1)
         for turn, head in ((bolt.stripe, False), (bolt.stripe + turned, True)):
-            s, t = local(wide, bolt.u, bolt.v, turn)
+            s, t = in_plane(wide, bolt.u, bolt.v, turn)
             stripe = ((np.abs(t) < 0.13) & (s > 0.1) & (s < 1.9)).astype(np.float32)
             on_head = wide.height > seat + 0.2
             wide.cover(0.85 * stripe * (on_head == head), fasteners.witness, gloss=0.3)

@@ -127,7 +127,7 @@ def ramp(x: Field, width: float) -> Field:
     return t * t * (3 - 2 * t)
 
 
-def local(surface: Surface, u: float, v: float, turn: float) -> tuple[Field, Field]:
+def in_plane(surface: Surface, u: float, v: float, turn: float) -> tuple[Field, Field]:
     """Coordinates about a point, along `turn` and across it."""
     p, q = surface.u - np.float32(u), surface.v - np.float32(v)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
