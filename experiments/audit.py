@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.leave_one_out import LeaveOneOut
 from experiments.record import made_by, read_results, result_lines, write_results
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import find_method
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

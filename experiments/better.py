@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.datasets import ClassLeftOut
 from experiments.record import made_by, read_results, result_lines, write_results
-from sagan_jax.cli import run_experiment
 from sagan_jax.config import DensityConfig, SaganConfig, TrainingConfig
+from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ another protocol, prints 0.951.
 from collections.abc import Sequence
 
 from experiments.leave_one_out import experiment_on
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 Cifar = experiment_on("cifar10", __doc__ or "")
 

@@ -8,7 +8,7 @@ Two minutes on 2 cores, narrow networks (--width=16) for 1,200 small images. Exp
 from collections.abc import Sequence
 
 from experiments.leave_one_out import experiment_on
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 Digits = experiment_on("digits", __doc__ or "", width=16, epochs=15)
 

@@ -6,7 +6,7 @@ python -m experiments.fashion_mnist --abnormal=Sandal
 from collections.abc import Sequence
 
 from experiments.leave_one_out import experiment_on
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 FashionMnist = experiment_on("fashion_mnist", __doc__ or "")
 

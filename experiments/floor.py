@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.datasets import ClassLeftOut
 from experiments.record import made_by, result_lines, write_results
-from sagan_jax.cli import run_experiment
 from sagan_jax.errors import UserError
+from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:
     import numpy as np

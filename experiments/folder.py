@@ -7,7 +7,8 @@ The same as `sagan train DIR`, beside the other experiments.
 
 from collections.abc import Sequence
 
-from sagan_jax.cli import Train, run_experiment
+from sagan_jax.cli import Train
+from sagan_jax.flags import run_experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:

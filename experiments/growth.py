@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import own_peak_memory
 from experiments.record import made_by, result_lines, write_results
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import in_turn
 from experiments.record import made_by, result_lines, write_results
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 
 class ManyCase(NamedTuple):

@@ -6,7 +6,7 @@ python -m experiments.mnist --abnormal=3
 from collections.abc import Sequence
 
 from experiments.leave_one_out import experiment_on
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 Mnist = experiment_on("mnist", __doc__ or "")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 PAPER = {False: 18_498_481, True: 5_181_089}  # by whether convolutions are depthwise-separable
 

@@ -29,9 +29,9 @@ from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
 from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
 from experiments.record import Row, collect, merged_rows, read_results, read_table_rows, result_lines, write_results
 from experiments.variants import VARIANTS
-from sagan_jax.cli import run_experiment
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig
 from sagan_jax.errors import UserError
+from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import METHODS
 
 if TYPE_CHECKING:

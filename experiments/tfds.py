@@ -11,7 +11,7 @@ that is not there has that command in full. It must have the parts train, and te
 from collections.abc import Sequence
 
 from experiments.leave_one_out import LeaveOneOut
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:

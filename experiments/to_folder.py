@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.datasets import ClassLeftOut, ThinningConfig
-from sagan_jax.cli import run_experiment
+from sagan_jax.flags import run_experiment
 
 WRITTEN_SUFFIXES = (".png", ".jpg", ".bmp", ".tiff", ".webp")
 

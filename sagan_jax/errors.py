@@ -1,4 +1,4 @@
-"""The exception that means "the user can mend this", and how foreign text is made fit for its message."""
+"""The exception that means "the user can put this right", and how foreign text is made fit for its message."""
 
 import os
 
@@ -8,6 +8,12 @@ class UserError(ValueError):
 
     Commands print the message alone, without a traceback, and leave with exit code 2.
     """
+
+
+def require(holds: bool, name: str, value: object, allowed: str) -> None:
+    """Raises UserError, naming the setting, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise UserError(f"{name} is {value!r}; it must be {allowed}")
 
 
 def printable(text: str | os.PathLike[str]) -> str:

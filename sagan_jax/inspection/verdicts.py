@@ -142,7 +142,7 @@ def drawing_to(folder: Path, hottest: float | None) -> Draw:
     from matplotlib.colors import Normalize
     from PIL import Image
 
-    from sagan_jax.report.plots import rgb
+    from sagan_jax.report.gallery import rgb
     from sagan_jax.report.thumbnails import overlay
 
     def draw(file: Decoded, heat: np.ndarray) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from sagan_jax import run_folder
 from sagan_jax.data.split import Split
 from sagan_jax.judging.metrics import Labels, ScoreArray
-from sagan_jax.report import plots
+from sagan_jax.report import gallery
 
 FILE = "gallery.json"
 VIEWS = ("input", "reconstruction", "map", "overlay")
@@ -75,13 +75,13 @@ def write_thumbnails(
         scores: The scores of the whole test set.
         shares: Its calibrated scores.
     """
-    heat = plots.heat_scale(views.maps) if len(chosen) else None
+    heat = gallery.heat_scale(views.maps) if len(chosen) else None
     cards = []
     for place, index in enumerate(chosen):
         assert heat is not None
-        image, mask = plots.rgb(views.images[place]), None if views.masks is None else views.masks[place]
+        image, mask = gallery.rgb(views.images[place]), None if views.masks is None else views.masks[place]
         warmth = heat.to_rgba(views.maps[place], bytes=True)[..., :3]
-        pictures = (image, plots.rgb(views.reconstructed[place]), warmth, overlay(image, warmth, mask))
+        pictures = (image, gallery.rgb(views.reconstructed[place]), warmth, overlay(image, warmth, mask))
         label = bool(split.test_labels[index])
         kind = ("abnormal" if label else "normal") if split.test_kinds is None else str(split.test_kinds[index])
         cards.append(
@@ -94,13 +94,13 @@ def write_thumbnails(
             }
             | dict(zip(VIEWS, map(data_uri, pictures), strict=True))
         )
-    gallery = {
+    page = {
         "of": len(split.test),
         "pixelated": views.images.shape[2] <= LOSSLESS,
         "masked": views.masks is not None,
         "cards": cards,
     }
-    run_folder.write_text(path, json.dumps(gallery))
+    run_folder.write_text(path, json.dumps(page))
 
 
 def overlay(

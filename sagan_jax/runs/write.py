@@ -69,7 +69,7 @@ def _draw(
     false_positive_rate: float,
 ) -> None:
     """The pictures people look at: of scores and images, as far as there is a test set."""
-    from sagan_jax.report import plots, thumbnails
+    from sagan_jax.report import gallery, plots, thumbnails
 
     split, judged = prepared.split, trained.judged
     plots.losses(folder / "losses.png", trained.history)
@@ -82,7 +82,7 @@ def _draw(
         plots.roc(folder / "roc.png", {"strict": (split.test_labels, scores)})
     chosen = thumbnails.choose(scores, split.test_labels, limit)  # the extremes of all are among them
     views = _look(prepared, judged.state, chosen)
-    plots.gallery(
+    gallery.gallery(
         folder / "images.png", views.images, views.reconstructed, views.maps, scores[chosen], split.test_labels[chosen]
     )
     thumbnails.write_thumbnails(folder / thumbnails.FILE, split, chosen, views, scores, shares)

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
-from sagan_jax.data import builders
+from sagan_jax.data import archives, builders
 from sagan_jax.data.tfds_images import load_tfds
 from sagan_jax.errors import UserError
 
@@ -117,7 +117,7 @@ def served(tmp_path, monkeypatch):
 
 def test_a_cifar_10_record_is_a_label_and_three_planes(tmp_path):
     train, test = write_cifar10(tmp_path / "cifar-10-binary.tar.gz")
-    class_names, read_train, read_test = builders.read_cifar10(tmp_path / "cifar-10-binary.tar.gz")
+    class_names, read_train, read_test = archives.read_cifar10(tmp_path / "cifar-10-binary.tar.gz")
     assert class_names == CLASS_NAMES
     assert read_train.images.shape == (20, 32, 32, 3)
     assert read_test.images.shape == (12, 32, 32, 3)
@@ -130,7 +130,7 @@ def test_a_cifar_10_record_is_a_label_and_three_planes(tmp_path):
 def test_an_idx_file_is_a_big_endian_shape_and_bytes(tmp_path):
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 10, 11, 12, 20, 21, 255])))
-    assert builders.read_idx(path).tolist() == [[10, 11, 12], [20, 21, 255]]
+    assert archives.read_idx(path).tolist() == [[10, 11, 12], [20, 21, 255]]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_idx_file_is_a_big_endian_shape_and_bytes(tmp_path):
 def test_a_foreign_cifar_10_archive_is_named_with_what_is_wrong(tmp_path, change, reason):
     write_cifar10(tmp_path / "cifar-10-binary.tar.gz", change)
     with pytest.raises(UserError, match=rf"cifar-10-binary\.tar\.gz is not.*{reason}"):
-        builders.read_cifar10(tmp_path / "cifar-10-binary.tar.gz")
+        archives.read_cifar10(tmp_path / "cifar-10-binary.tar.gz")
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.6, 0.99])
@@ -155,7 +155,7 @@ def test_a_truncated_cifar_10_archive_is_named(tmp_path, kept):
     write_cifar10(path)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is not"):
-        builders.read_cifar10(path)
+        archives.read_cifar10(path)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_truncated_cifar_10_archive_is_named(tmp_path, kept):
 def test_a_truncated_or_foreign_idx_file_is_named(tmp_path, content):
     (tmp_path / "x.gz").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.gz is not a gzipped idx file"):
-        builders.read_idx(tmp_path / "x.gz")
+        archives.read_idx(tmp_path / "x.gz")
 
 
 def test_a_prepared_cifar_10_is_to_tfds_its_own(tmp_path):
@@ -202,7 +202,7 @@ def test_mnist_and_its_kin_are_prepared_and_read(tmp_path, name, first_class):
     assert dataset.images.shape == (40, 28, 28, 1)
     assert dataset.is_test.sum() == 10
     assert dataset.class_names[0] == first_class
-    archived = builders.read_idx(tmp_path / "archives" / "train-images-idx3-ubyte.gz")
+    archived = archives.read_idx(tmp_path / "archives" / "train-images-idx3-ubyte.gz")
     stored = dataset.images[~dataset.is_test][..., 0]
     assert sorted(image.tobytes() for image in stored) == sorted(image.tobytes() for image in archived)
     place = [image.tobytes() for image in archived].index(stored[4].tobytes())
@@ -401,7 +401,7 @@ def test_a_foreign_file_of_svhn_is_named_with_what_is_wrong(tmp_path, content, r
     else:
         scipy.io.savemat(path, content)
     with pytest.raises(UserError, match=rf"train_32x32\.mat is not.*{reason}"):
-        builders.read_svhn(path)
+        archives.read_svhn(path)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
@@ -410,7 +410,7 @@ def test_a_truncated_file_of_svhn_is_named(tmp_path, kept):
     write_svhn(path, 20, seed=0)
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(UserError, match=r"train_32x32\.mat is not a MATLAB file of SVHN"):
-        builders.read_svhn(path)
+        archives.read_svhn(path)
 
 
 def test_with_tensorflow_other_sets_are_prepared_by_tfds_itself(tmp_path, monkeypatch):
@@ -436,7 +436,7 @@ def test_with_tensorflow_other_sets_are_prepared_by_tfds_itself(tmp_path, monkey
 
 @pytest.mark.skipif(not DEBIAN_FILES.is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_the_files_of_debians_package_are_read_and_prepared(tmp_path):
-    arrays = {file: builders.read_idx(DEBIAN_FILES / file) for file in IDX_FILES}
+    arrays = {file: archives.read_idx(DEBIAN_FILES / file) for file in IDX_FILES}
     assert [array.shape for array in arrays.values()] == [(60000, 28, 28), (60000,), (10000, 28, 28), (10000,)]
     assert np.bincount(arrays["train-labels-idx1-ubyte.gz"]).tolist() == [6000] * 10
     for file, array in arrays.items():

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from experiments import bolts
-from sagan_jax.cli import parse_as
 from sagan_jax.data.bolts.scenes import KINDS
+from sagan_jax.flags import parse_as
 
 
 def parse(argv):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from experiments.datasets import CLASSES
-from sagan_jax.cli import parse_as
+from sagan_jax.flags import parse_as
 
 NAMES = ("cifar", "digits", "fashion_mnist", "mnist", "tfds")
 

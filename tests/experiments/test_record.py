@@ -10,7 +10,6 @@ import pytest
 import experiments
 from experiments.record import made_by, read_results, result_lines, write_results
 from experiments.table1 import Count
-from sagan_jax import cli
 from sagan_jax.runs.provenance import PROVENANCE
 
 ROOT = Path(experiments.__file__).parent
@@ -73,7 +72,6 @@ def test_an_experiment_is_a_frozen_dataclass_that_is_called_and_opens_with_its_c
     assert is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
     assert callable(kind.__call__)
-    assert cli.run_experiment.__doc__
 
 
 def test_flags_of_several_experiments_are_declared_once():

@@ -1,0 +1,48 @@
+"""Complete sets of settings: the papers', their authors' released code's, and the one for inspection."""
+
+from typing import Any, Literal
+
+from sagan_jax.config.methods import RestorationConfig, SaganConfig, SkipGanomalyConfig
+from sagan_jax.config.training import TrainingConfig
+
+Preset = Literal["paper", "reference", "inspection"]
+
+_RELEASED: dict[str, Any] = {
+    "weight_reconstruction": 50.0,
+    "learning_rate": 2e-4,
+    "decay": "constant",
+    "score_weight": 0.9,
+    "latent_in_discriminator": True,
+    "reinitialise_below": 1e-5,
+}
+"""What SAGAN's released code has from Skip-GANomaly's, whatever their papers say."""
+
+
+def sagan_preset(name: Preset) -> SaganConfig:
+    """SAGAN as the paper states it, as its authors' released code has it, or as it detects best on photographs.
+
+    Args:
+        name: "paper", "reference" or "inspection": a narrow network that learns to repair (docs/restoration.md).
+
+    Returns:
+        The settings; change single ones with `dataclasses.replace`.
+    """
+    if name == "inspection":
+        return SaganConfig(
+            width=16,
+            weight_adversarial=0.05,
+            weight_latent=0.05,
+            decay="cosine",
+            beta1=0.9,
+            repair=RestorationConfig(restoration=True),
+        )
+    return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
+
+
+INSPECTION = TrainingConfig(epochs=5, steps=1000, batch_size=32, flip=True, validation_fraction=0.15)
+"""How the preset for inspection is trained, on however many photographs."""
+
+
+def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
+    """Skip-GANomaly as its paper states it, or as its authors' released code has it; as `sagan_preset`."""
+    return SkipGanomalyConfig(**_RELEASED) if name == "reference" else SkipGanomalyConfig()

@@ -1,0 +1,43 @@
+"""What a run's checkpoints must agree on: comparing a stored configuration with the one wanted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored configuration as that of a run which goes on for more epochs, if more are wanted; else as it is.
+
+    An epoch must keep its number of steps where the settings say how many there are in all.
+    """
+    match stored, wanted:
+        case {"training": {"epochs": int(before)}}, {"training": {"epochs": int(more)}} if more > before:
+            changed: dict[str, Any] = {"epochs": more}
+            steps, all_steps = (config["training"].get("steps") for config in (stored, wanted))
+            if steps is not None and all_steps is not None and steps * more // before == all_steps:
+                changed["steps"] = all_steps
+            elif steps is not None:
+                return stored
+            return {**stored, "training": {**stored["training"], **changed}}
+    return stored
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The settings in which two configurations differ, each as "name is stored, not wanted"."""
+    stored, wanted = flatten(stored), flatten(wanted)
+
+    def said(settings: Mapping[str, Any], name: str) -> str:
+        return repr(settings[name]) if name in settings else "absent"
+
+    return [
+        f"{name} is {said(stored, name)}, not {said(wanted, name)}"
+        for name in sorted(stored.keys() | wanted.keys())
+        if said(stored, name) != said(wanted, name)
+    ]
+
+
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings as one level, by their own names."""
+    flat = {}
+    for name, value in tree.items():
+        flat |= flatten(value) if isinstance(value, Mapping) else {name: value}
+    return flat
