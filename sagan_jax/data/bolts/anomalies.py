@@ -18,6 +18,7 @@ from sagan_jax.data.bolts.surface import (
     Surface,
     distance,
     hexagon,
+    in_plane,
     ramp,
     texture,
 )

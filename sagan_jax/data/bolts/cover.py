@@ -20,6 +20,7 @@ from sagan_jax.data.bolts.surface import (
     Field,
     Surface,
     distance,
+    in_plane,
     ramp,
     rust_color,
     texture,

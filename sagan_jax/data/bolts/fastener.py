@@ -17,6 +17,7 @@ from sagan_jax.data.bolts.surface import (
     Surface,
     distance,
     hexagon,
+    in_plane,
     ramp,
     rust_color,
     texture,
