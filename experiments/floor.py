@@ -37,7 +37,7 @@ MODELLED, GAUSSIANS = 32, 10
 
 @dataclass(frozen=True, kw_only=True)
 class TrivialFloor(ClassLeftOut):
-    """Measure the trivial floor: how well images are told apart without any network."""
+    """Measure the trivial floor: how well normal and abnormal images are separated without any network."""
 
     dataset: str = "cifar10"
     """The data set, as in the other experiments."""

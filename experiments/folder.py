@@ -1,4 +1,4 @@
-"""Anybody's own folder of photographs: MVTec AD's layout, GANomaly's, or one with nothing but normal images.
+"""Your own folder of photographs: MVTec AD's layout, GANomaly's, or one with only normal images.
 
     python -m experiments.folder --data=DIR
 

@@ -259,7 +259,7 @@ def load_splits(options: Tables, table: Table) -> "Callable[[str], Split]":
 
 
 def run_cells(options: Tables, table: Table) -> None:
-    """Runs the cells without a result, seed by seed, so that the table fills evenly, but those in work elsewhere."""
+    """Runs the cells without a result, seed by seed, so that the table fills evenly; skips those that others are running."""
     from sagan_jax import device, run_folder
     from sagan_jax.runs.prepare import prepare
     from sagan_jax.runs.provenance import command
@@ -289,7 +289,7 @@ def run_cells(options: Tables, table: Table) -> None:
                 try:
                     run(prepared, folder, machine, command(), output=output, judging=judging)
                 except run_folder.InUseError:
-                    print(f"{folder} is in work elsewhere: passed over", file=sys.stderr, flush=True)
+                    print(f"{folder} is being trained elsewhere: skipped", file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

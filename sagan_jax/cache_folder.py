@@ -25,4 +25,4 @@ def of_user(path: str | Path, setting: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise UserError(f"{path} is not to be had: no home folder is known; set HOME or {setting}") from error
+        raise UserError(f"{path} cannot be resolved: no home folder is known; set HOME or {setting}") from error

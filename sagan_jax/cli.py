@@ -22,7 +22,7 @@ class Train(TrainingFlags):
 
     data: Path
     """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
-    test/0.normal, test/1.abnormal), or one with nothing but normal images."""
+    test/0.normal, test/1.abnormal), or one with only normal images."""
     preset: Preset = "inspection"
     """Trained to repair, which finds most; or the settings of the method's paper, or of its authors' released code. A
     method without the first has its paper's by default."""
@@ -62,14 +62,14 @@ class Score:
     out: Path | None = None
     """Write the verdicts to this file too, .csv, .json or .jsonl. It grows as they come, as .part until it is whole."""
     resume: bool = False
-    """Go on with the file that --out names where it was stopped: files that have a verdict in it are left out."""
+    """Continue the file that --out names; files that have a verdict in it are not scored again."""
     maps: Path | None = None
     """Write each photograph with its heat map laid over it to this folder, as PNG."""
     false_positive_rate: float | None = None
     """The share of normal images that may be called abnormal; it sets the threshold. By default the run's; one that the
     run's held-out images cannot support is refused."""
     device: Device = "auto"
-    """Where it runs; auto takes an accelerator where there is one."""
+    """Where it runs; auto takes an accelerator if there is one."""
     method: str | None = None
     """MODULE:NAME of the run's method, where it is one of your own."""
 
@@ -89,7 +89,7 @@ class Score:
         from sagan_jax.training.progress import pace
 
         if self.resume and self.out is None:
-            raise UserError("--resume goes on with the file that --out names; name it")
+            raise UserError("--resume continues the file that --out names; give --out")
         device.start(self.device)
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
@@ -108,7 +108,7 @@ class Score:
                 grown = stack.enter_context(verdict_file.written_to(self.out, limit, resume=self.resume))
                 files, counts = verdict_file.remaining(files, grown.files), grown.counts
                 if self.resume:
-                    print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
+                    print(f"# {counts.total():,} verdicts are in it already; {len(files):,} files remain")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
             for verdict in verdicts.judge_files(model, files, limit, draw) if files else ():
@@ -123,7 +123,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Tell what a trained model is, how it was made, how well it did and what its threshold is."""
+    """Print what a trained model is, how it was made, how well it did and what its threshold is."""
 
     folder: Path
     """The run's folder."""

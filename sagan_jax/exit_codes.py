@@ -14,11 +14,11 @@ CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnorma
 TRACEBACK = "SAGAN_TRACEBACK"  # an environment variable that, set to anything but 0, has a crash print its traceback
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 STOPPED = "stopped; nothing finished is lost"
-RESUME = "The same command with --resume goes on from the last whole epoch"
+RESUME = "The same command with --resume continues from the last whole epoch"
 
 
 class Terminated(BaseException):
-    """SIGTERM came. It is no `Exception` (KeyboardInterrupt is none either), so no handler of errors swallows it."""
+    """SIGTERM came. Like KeyboardInterrupt it is not an `Exception`, so that no handler of errors catches it."""
 
 
 def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
@@ -26,12 +26,12 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
 
     Args:
         action: The work; an `int` it returns is the exit code, anything else means 0.
-        resumable: Whether `--resume` goes on from where the work was stopped.
+        resumable: Whether `--resume` continues where the work was stopped.
 
     Returns:
-        2 after a message on stderr about what the user can mend, 130 after SIGINT, 143 after SIGTERM, 141 if whoever
-        read the output, such as `head`, went away; 70 after any other exception, which is a fault of the program: one
-        line on stderr says which it was; else the action's own.
+        2 after a message on stderr about what the user can put right, 130 after SIGINT, 143 after SIGTERM, 141 if the
+        program that read the output, such as `head`, has ended; 70 after any other exception, which is a bug: one line
+        on stderr says which it was; otherwise the action's own.
     """
     stopped = f"{STOPPED}. {RESUME}" if resumable else STOPPED
 
@@ -40,7 +40,7 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not the main thread: whoever runs that has the signals
+    except ValueError:  # not the main thread, which alone can handle signals
         before = None
     try:
         code = action()
@@ -53,7 +53,7 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
     except Exception as error:
         if not isinstance(error, OSError) or error.errno not in DISK:
             return crashed(error)
-        goes_on = ", and --resume goes on from it" if resumable else ""
+        goes_on = ", and --resume continues from it" if resumable else ""
         print(f"error: {error}; what was written before is whole{goes_on}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -69,11 +69,11 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
 
 
 def crashed(error: Exception) -> int:
-    """Says on stderr what nobody foresaw, in one line, after its traceback if that is wanted; returns 70."""
+    """Prints an unexpected exception on stderr in one line, after its traceback if that is wanted; returns 70."""
     wanted = os.environ.get(TRACEBACK, "0") not in ("", "0")
     if wanted:
         traceback.print_exception(error)
     said = one_line(str(error)) or "no message"
     how = "" if wanted else f"; {TRACEBACK}=1 in the environment shows where"
-    print(f"error: a fault of the program, not of its input: {type(error).__name__}: {said}{how}", file=sys.stderr)
+    print(f"error: a bug in the program, not in its input: {type(error).__name__}: {said}{how}", file=sys.stderr)
     return CRASHED

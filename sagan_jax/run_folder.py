@@ -42,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
         if not os.access(folder, os.W_OK):
             raise UserError(f"{folder} cannot be written to; name another folder with --out")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder itself: no file to leave behind
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder: no lock file stays
         except OSError as error:
             raise InUseError(f"{folder} is in use by another process; name another folder with --out") from error
         for left_over in folder.glob(LEFT_OVER):
@@ -51,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                folder.rmdir()  # where nothing was written, nothing is left behind
+                folder.rmdir()  # a folder that nothing was written to is removed
     finally:
         os.close(descriptor)
 
@@ -94,7 +94,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     epochs = [row["epoch"] for row in history if type(row.get("epoch")) is int]
     numbers = all(type(value) in (int, float) for row in history for value in row.values())
     if not numbers or len(epochs) != len(history) or sorted(set(epochs)) != epochs:
-        raise UserError(f"{path} is no list of epochs and their metrics; mend it, or move it away to go on without it")
+        advice = "correct it, or move it away to continue without it"
+        raise UserError(f"{path} is not a list of epochs and their metrics; {advice}")
     return history
 
 
@@ -104,7 +105,7 @@ def read_text(path: Path) -> str | None:
         if not path.exists():
             return None
         if not path.is_file() or path.stat().st_size > LARGEST:
-            raise UserError(f"{path} is no file that a run writes")
+            raise UserError(f"{path} is not a file that a run writes")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {one_line(str(error))}") from error

@@ -110,7 +110,7 @@ def test_a_finished_run_goes_on_for_more_epochs(bottles, run_of_bottles, tmp_pat
     assert main([*command, "--epochs=3"]) == 0
     said = capsys.readouterr()
     assert (
-        "going on to epoch 3; the run was begun for 1. A learning rate that decays follows the schedule of 3"
+        "continuing to epoch 3; the run was started for 1. A learning rate that decays follows the schedule of 3"
         in said.err
     )
     assert "epoch 3 of 3" in said.out
@@ -324,10 +324,10 @@ def test_a_stopped_scoring_goes_on_where_it_was(run_of_bottles, bottles, tmp_pat
     monkeypatch.undo()
     assert main([*command, f"--out={out}"]) == 2
     assert main([*command, "--resume"]) == 2
-    assert "--resume goes on with the file that --out names" in capsys.readouterr().err
+    assert "--resume continues the file that --out names" in capsys.readouterr().err
     assert main([*command, f"--out={out}", "--resume"]) == code
     said = capsys.readouterr().out.splitlines()
-    assert "# 7 verdicts are there from before; 17 files are to be scored" in said
+    assert "# 7 verdicts are in it already; 17 files remain" in said
     assert out.read_bytes() == whole.read_bytes()
     assert main([*command, f"--out={out}", "--resume"]) == code  # all are there already
     assert capsys.readouterr().out.splitlines()[-1] == said[-1]

@@ -58,7 +58,7 @@ def test_any_other_exception_ends_in_70_with_one_line_that_says_how_to_see_the_t
     said = capsys.readouterr().err
     assert said.startswith("Traceback (most recent call last)")
     assert "in fail" in said
-    assert said.splitlines()[-1].startswith("error: a fault of the program")
+    assert said.splitlines()[-1].startswith("error: a bug in the program")
 
 
 class Broken:

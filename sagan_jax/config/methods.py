@@ -82,7 +82,7 @@ class RestorationConfig:
     """A generator that learns to repair synthetic damage and to say where it is; the damage, the map and the score."""
 
     restoration: bool = False
-    """Train the generator to repair; off, it reconstructs what it is given, as the paper has it."""
+    """Train the generator to repair; off, it reconstructs what it is given, as in the paper."""
     weight_damage: float = 40.0
     """Weight of the loss of the damage channel in the generator's objective, beside the reconstruction's."""
     relit: float = 0.75

@@ -53,7 +53,7 @@ class OutputConfig:
     out: Path | None = None
     """The run's folder; by default one under runs/ named after the experiment."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder, bit for bit as if never stopped."""
+    """Continue from the last checkpoint in the folder, bit for bit as if never stopped."""
     keep: int = 2
     """How many of the last checkpoints are kept; the best is kept beside them."""
 
@@ -88,10 +88,10 @@ class HardwareConfig:
     """What a run computes on: one device, several, or several hosts."""
 
     device: Device = "auto"
-    """Where it runs; auto takes an accelerator where there is one."""
+    """Where it runs; auto takes an accelerator if there is one."""
     streaming: Streaming = "auto"
-    """Decode training photographs anew each epoch while the step runs: only if, decoded, they would take more than a
-    quarter of the memory, or always, or never. Images that are in memory anyway, as from TFDS, stay there."""
+    """Decode training photographs again in each epoch while the step runs: only if, decoded, they would take more than
+    a quarter of the memory (auto), or always, or never. Images that are in memory anyway, as from TFDS, stay there."""
     devices: int | None = None
     """Split each batch over so many devices; by default one, or in a run over several hosts all there are. With
     --device=cpu the devices are threads of this machine."""

@@ -15,7 +15,7 @@ from sagan_jax.errors import UserError
 
 
 class LabelledImages(NamedTuple):
-    """One part of a set as its archive has it."""
+    """One part of a set, as it is in its archive."""
 
     images: UInt8[np.ndarray, "n height width *channel"]
     labels: UInt8[np.ndarray, " n"]

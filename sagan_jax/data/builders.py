@@ -32,7 +32,7 @@ from sagan_jax.data.archives import (
 )
 from sagan_jax.errors import UserError
 
-# Debian and Ubuntu package the archives of one set; they are packed anew, so their checksums are not the known ones.
+# Debian and Ubuntu package the archives of one set; they are packed again, so their checksums are not the known ones.
 _PACKAGED_ARCHIVES = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 _TIMEOUT = 10  # seconds to wait for a host
 
@@ -118,8 +118,8 @@ def prepare_set(builder: Builder, archives: Path | None = None) -> None:
             Debian package dataset-fashion-mnist, where it is installed; else none, and they are downloaded.
 
     Raises:
-        UserError: If an archive can be had nowhere or is not what it should be, if the set needs TensorFlow to be
-            prepared and that is not installed, or if the folder cannot be written to.
+        UserError: If an archive cannot be found, downloaded or read, if the set needs TensorFlow to be prepared and that is
+            not installed, or if the folder cannot be written to.
     """
     folder = Path(builder.data_dir_root)
     if builder.name in OWN:

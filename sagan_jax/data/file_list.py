@@ -60,7 +60,7 @@ def _refuse_above(name: str) -> None:
 
 
 def read_list(listed: bytes) -> list[str]:
-    """The names in a list, "-" not among them; bytes that are no UTF-8 are kept as the system keeps them.
+    """The names in a list, "-" not among them; bytes that are not UTF-8 are kept as the system keeps them.
 
     A name a line, or names each ended by NUL, as `find -print0` has them. A byte order mark of UTF-8, UTF-16 or UTF-32
     is heeded.
@@ -85,7 +85,7 @@ def read_list(listed: bytes) -> list[str]:
     if last:
         names.append(last)
     if any(name != name.strip(b"\r\n") or not name for name in names):  # so has UTF-16 in other scripts
-        raise UserError(f"the list has NULs that end no name; {ADVICE}")
+        raise UserError(f"the list has NULs that do not end a name; {ADVICE}")
     return [os.fsdecode(name) for name in names if name != b"-"]
 
 

@@ -53,8 +53,8 @@ def load_folder(
 ) -> tuple[Split, list[BadFile]]:
     """Decodes every image of a folder once, in parallel, and keeps them in memory or leaves them on disk.
 
-    An abnormal image without a mask, or with one that cannot be used and is skipped, has no part in pixel metrics:
-    to call all of it normal would be false. Image-level metrics keep it.
+    Pixel metrics leave out an abnormal image without a mask, or with one that cannot be used and is skipped: to call
+    all of it normal would be false. Image-level metrics keep it.
 
     Args:
         path: A folder in one of the layouts of `scan`.
@@ -89,7 +89,7 @@ def load_folder(
     if (bad or bad_masks) and on_bad == "refuse":
         reasons = few([file.reason for file in (*bad, *bad_masks)], separator="\n  ")
         count = f"{len(bad)} of {files} images" + (f" and {len(bad_masks)} masks" if bad_masks else "")
-        raise UserError(f"{count} cannot be used:\n  {reasons}\nmend or skip them")
+        raise UserError(f"{count} cannot be used:\n  {reasons}\ncorrect or skip them")
 
     train, test = [item for item in found if item.kind is None], [item for item in found if item.kind is not None]
     if not train:
@@ -214,7 +214,7 @@ def _sizes(items: list[_Read]) -> np.ndarray:
 
 
 def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> Iterator[str]:
-    """What is to be said of the range of values."""
+    """Notes on the range of values."""
     if found_white is not None:
         white, greatest = found_white
         yield (
@@ -226,7 +226,7 @@ def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> 
 
 
 def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[str]:
-    """What is to be said of what was read, and how."""
+    """Notes on what was read, and how."""
     if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
     masked = [item for item in test if item.mask_paths is not None]

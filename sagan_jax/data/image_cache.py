@@ -40,7 +40,7 @@ def read_cache(stem: Path) -> Dataset | None:
 def write_cache(stem: Path, dataset: Dataset) -> None:
     """Keeps a data set: its images in ``<stem>.npy``, all else and the images' checksum in ``<stem>.npz``.
 
-    Each file appears whole or not at all. A folder that cannot be written to is no error, only a logged warning: the
+    Each file appears whole or not at all. A folder that cannot be written to is only a logged warning: the
     images will be decoded again next time.
     """
     try:

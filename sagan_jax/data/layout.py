@@ -169,7 +169,7 @@ def _unused(path: Path) -> BadFile:
 
 
 def _told_of(unread: list[BadFile]) -> str:
-    """What to say of images that are not read, where none is left that is."""
+    """What a message says of images that are not read, if no others are left."""
     lookalikes = [file.path.name for file in unread if is_image(file.path)]
     if not lookalikes:
         return ""

@@ -17,7 +17,7 @@ class Listing(NamedTuple):
         test_masks: The masks of each test image, mostly one (None for normal images and where there is none);
             None if there are no masks at all.
         unread: Files and folders that are not read. Hidden ones (`.name`) are not listed, nor are the layout's own
-            folder's files that are no images (a licence, say).
+            folder's files that are not images (a licence, say).
     """
 
     root: Path

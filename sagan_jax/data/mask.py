@@ -13,7 +13,7 @@ from sagan_jax.data.image_file import MAX_PIXELS, open_image, pair, unusable
 if TYPE_CHECKING:
     from PIL import Image
 
-LOSSY = ("JPEG", "MPO", "AVIF", "HEIF")  # formats that surround an edge with greys nobody drew
+LOSSY = ("JPEG", "MPO", "AVIF", "HEIF")  # formats that add greys around a drawn edge
 SHADES = 16  # a mask drawn by hand or program has fewer; one with more was resized smoothly or was a JPEG once
 HALF = 128  # of 255; what counts as marked in such masks
 

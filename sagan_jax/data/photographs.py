@@ -13,7 +13,7 @@ from sagan_jax.data.image_file import MAX_PIXELS, USUAL, Reading, read_image
 from sagan_jax.data.mask import read_mask
 from sagan_jax.data.patches import Patches, windows
 
-AHEAD = 4  # photographs decoded ahead of whoever goes through them, in as many threads
+AHEAD = 4  # photographs decoded ahead of the loop over them, in as many threads
 
 
 def ahead_of(reading: Reading) -> int:
@@ -23,7 +23,7 @@ def ahead_of(reading: Reading) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """Image files as a sequence of images. Those of one `size` can be had several at a time, as from an array.
+    """Image files as a sequence of images. Those of one `size` can be indexed several at a time, like an array.
 
     Attributes:
         paths: The files.

@@ -43,12 +43,12 @@ class Split(NamedTuple):
         test_labels: True = abnormal.
         test_ids: The ids of ``test``.
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None if unknown.
-        test_masks: True where an image is abnormal; None where nobody marked it.
-        test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; the others have no part in
-            pixel metrics. None where all have.
+        test_masks: True where an image is abnormal; None if there are no masks.
+        test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; pixel metrics leave the
+            others out. None if they use all.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
-        reading: How files of images were read, and others are to be.
-        notes: What whoever reads a result should know of how the data were read, a sentence each.
+        reading: How image files were read, and how later ones must be.
+        notes: What a reader of the result should know about how the data were read, a sentence each.
     """
 
     name: str

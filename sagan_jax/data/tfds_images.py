@@ -67,7 +67,8 @@ def load_tfds(
         try:
             dataset = _decode(builder, size, progress)
         except (RuntimeError, OSError) as error:  # what array_record and Pillow raise
-            raise UserError(f"{builder.data_path} cannot be read; prepare it anew or copy it whole: {error}") from error
+            advice = "prepare it again or copy it whole"
+            raise UserError(f"{builder.data_path} cannot be read; {advice}: {error}") from error
         image_cache.write_cache(stem, dataset)
     return dataset
 
@@ -96,7 +97,7 @@ def _prepared_builder(name: str, folder: Path) -> "Builder":
     if (builder.data_path / "dataset_info.json").exists():
         return builder
     if builder.data_path.exists():
-        raise UserError(f"{builder.data_path} holds no dataset_info.json, so it is no whole TFDS set; remove it")
+        raise UserError(f"{builder.data_path} holds no dataset_info.json, so it is not a complete TFDS set; remove it")
     from sagan_jax.data.builders import prepare_set
 
     _require_labelled_images(builder)  # before it is downloaded
@@ -170,7 +171,7 @@ def _open_parts(builder: "Builder") -> list[Any]:
     except NotImplementedError as error:
         raise UserError(
             f"{builder.data_path} was prepared as {builder.info.file_format.value}, which only TensorFlow reads; "
-            'prepare it anew with download_and_prepare(file_format="array_record")'
+            'prepare it again with download_and_prepare(file_format="array_record")'
         ) from error
 
 
@@ -192,6 +193,7 @@ def _require_labelled_images(builder: "Builder") -> None:
     name, features = builder.info.full_name, dict(builder.info.features.items())
     for key, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel)):
         if not isinstance(features.get(key), kind):
-            raise UserError(f"{name} is no image classification set: it needs image and label, and has {[*features]}")
+            wanted = "it needs image and label"
+            raise UserError(f"{name} is not an image classification set: {wanted}, and has {[*features]}")
     if features["image"].np_dtype != np.uint8:
         raise UserError(f"the images of {name} are {np.dtype(features['image'].np_dtype)}; only uint8 ones are read")

@@ -75,7 +75,7 @@ def train_on_folder(
     for note in split.notes:
         print(f"note: {note}", file=sys.stderr)
     if judging.protocol == "both" and patches is not None:
-        raise UserError("--protocol=both compares protocols on whole images; it cannot be had with --patch")
+        raise UserError("--protocol=both compares protocols on whole images; it does not work with --patch")
     if judging.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
     out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))

@@ -23,7 +23,7 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
 
     The k-th lowest of n scores is taken for the quantile at k / (n + 1), with straight lines between them. A further
     normal image exceeds it with probability 1 - k / (n + 1) whatever the distribution is, as in split conformal
-    prediction; beyond n / (n + 1) there is nothing but the highest score. NumPy's default takes it for the quantile at
+    prediction; beyond n / (n + 1) the quantile is the highest score. NumPy's default takes it for the quantile at
     (k - 1) / (n - 1), and 15 images then lead to 11 % false positives where 5 % were wanted. Compared with other
     estimates, parametric tails among them, in `experiments/thresholds.py`.
     """

@@ -81,7 +81,7 @@ def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
 
     Returns:
         `size`, the height and width at which pixels were counted, or None for each photograph's own; `normal_images`,
-        those without a mark; `marked_images`; `left_out`, images that nobody marked; `marked_pixels`.
+        those without a mark; `marked_images`; `left_out`, images without a mask; `marked_pixels`.
     """
     marked, counted = pixels.regions > 0, is_counted(pixels)
     return {
@@ -111,7 +111,7 @@ def evaluate_strict(
     Args:
         labels: bool `[M]`, True = abnormal.
         scores: Strict scores `[M]`.
-        calibration: From held-out normal training images; the test set has no part in it.
+        calibration: From held-out normal training images; the test set is not used.
         false_positive_rate: The rate the threshold is set for.
         pixels: What the maps come to, where the images have masks.
         held_out: How many images the calibration is from, if known.
@@ -119,7 +119,7 @@ def evaluate_strict(
     Returns:
         JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`, with pixels `pixel_auroc` and
         `aupro` too; of a test set that lacks normal or
-        abnormal images, only the threshold and those of its rates that can be had. A rate counted on the test set has
+        abnormal images, only the threshold and the rates that such a set has. A rate counted on the test set has
         its 95 % interval beside it, as `false_positive_rate_interval` and `recall_interval`; what the number of
         held-out images allows to expect is `false_positive_rate_expected`.
     """
@@ -173,7 +173,7 @@ def evaluate_kinds(
 
 
 def has_both(labels: np.ndarray) -> bool:
-    """Whether a test set has normal and abnormal images, without which there is nothing to tell apart."""
+    """Whether a test set has both normal and abnormal images."""
     return bool(labels.any() and not labels.all())
 
 

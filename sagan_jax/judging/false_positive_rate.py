@@ -1,4 +1,4 @@
-"""The share of normal images that a threshold may call abnormal: what is wanted, and what few images can vouch for."""
+"""The share of normal images that a threshold may call abnormal: the wanted share, and what few images can support."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def rate_for(wanted: float | None, images: int) -> float:
         raise UserError(f"the false-positive rate is {wanted}; it must be between 0 and 1")
     if wanted < least:
         raise UserError(
-            f"the false-positive rate is {wanted:g}; {resting_on(images)}. Ask for as much, or train anew with more "
+            f"the false-positive rate is {wanted:g}; {resting_on(images)}. Ask for as much, or train again with more "
             "images held out (--validation-fraction)"
         )
     return wanted
@@ -74,7 +74,7 @@ def counted_rate(counted: int, images: int) -> Interval:
     from scipy.stats import binomtest
 
     if not 0 <= counted <= images or images < 1:
-        raise UserError(f"{counted} of {images} images is no share")
+        raise UserError(f"{counted} of {images} images is not a share")
     bounds = binomtest(counted, images).proportion_ci(0.95, "exact")
     return Interval(counted / images, float(bounds.low), float(bounds.high))
 

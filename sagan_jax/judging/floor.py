@@ -1,8 +1,8 @@
-"""The trivial floor: how well the same test images are told apart by their distance from 64 principal components.
+"""The trivial floor: how well the distance from 64 principal components separates the same test images.
 
-No network has a part in it, and it takes about a second. A method that does not beat it on a set has learned nothing
-there that linear algebra does not know. A bottleneck of few components cannot copy what is small and thin, such as a
-crack; what is missing altogether is often easier for it than what is there.
+It uses no network and takes about a second. A method that does not beat it on a set has learned no more there than
+linear algebra gives. A bottleneck of few components cannot copy what is small and thin, such as a crack; a missing part
+is often easier for it to copy than a present one.
 """
 
 from typing import Any, NamedTuple
@@ -110,7 +110,7 @@ def judge_floor(
 
     Returns:
         JSON values: `{"floor": {"auroc_worst": {"value", "low", "high"}, "auroc_mean": {...}}}`, with `pixel_auroc`
-        where the test images have masks. `{"floor": {"left_out": why}}` where it cannot be had in a second: of
+        where the test images have masks. `{"floor": {"left_out": why}}` where it would take longer than a second: of
         patches, and of photographs that are left on disk. Nothing of a test set without normal or abnormal images.
     """
     if not has_both(split.test_labels):

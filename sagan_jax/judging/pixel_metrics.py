@@ -85,7 +85,7 @@ def joined(parts: Sequence[PixelCounts]) -> PixelCounts:
 
 
 def counted_only(counts: PixelCounts, marked: Bool[np.ndarray, " image"] | None) -> PixelCounts:
-    """The counts with nothing in the rows of images that nobody marked; None leaves all."""
+    """The counts, with zeros in the rows of images without a mask; None leaves all."""
     if marked is None:
         return counts
     return PixelCounts(*(field * marked.reshape(-1, *[1] * (field.ndim - 1)) for field in counts))

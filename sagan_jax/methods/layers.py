@@ -83,12 +83,12 @@ def initialise(module: nn.Module, key: Array, *shapes: tuple[int, ...]) -> dict[
 
     def parameter(law: Law, leaf: Any, index: int) -> Array:
         if not law.deviation:
-            return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled anew
+            return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled again
         piece = noise[law.deviation][index].reshape(leaf.shape)
         return law.mean + piece if law.mean else piece
 
     def statistic(law: Law, leaf: Any) -> Array:
-        return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled anew
+        return jnp.full(leaf.shape, law.mean, leaf.dtype)  # a weak type would have the second step compiled again
 
     return {
         "params": jax.tree.map(
@@ -252,7 +252,7 @@ class ChannelAttention(nn.Module):
     def __call__(self, x: Array) -> Array:
         x = jax.lax.optimization_barrier(
             x
-        )  # the maximum's gradient looks for it by equality: x must not be rounded anew
+        )  # the maximum's gradient looks for it by equality: x must not be rounded again
         channels = x.shape[-1]
         narrow = nn.Dense(max(1, channels // self.reduction), dtype=self.dtype, kernel_init=weight_init)
         wide = nn.Dense(channels, dtype=self.dtype, kernel_init=weight_init)

@@ -1,7 +1,7 @@
 """SAGAN: Skip-Attention GAN for anomaly detection (Liu et al., ICIP 2021).
 
 A U-Net of depthwise-separable convolutions with CBAM on its skips reconstructs the image; DCGAN's discriminator
-judges it and lends its latent to the loss and the score. Parameters at 32 px, RGB: generator 4,032,335
+judges it and gives the latent of the loss and the score. Parameters at 32 px, RGB: generator 4,032,335
 (17,345,875 without depthwise-separable convolutions), discriminator 1,069,700.
 """
 

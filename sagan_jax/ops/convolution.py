@@ -56,8 +56,8 @@ def images_at_once(batch: Any, size: int, total: int = 0) -> int | None:
 
     Or that takes what a result of `total` floats does, to which each part of the batch adds.
 
-    Half, for XLA fuses what stands in no loop into whatever takes it, and makes it anew for each use. None stands for
-    all of them: where there is one, and where an exported program leaves the batch free.
+    Half, because XLA fuses what is outside a loop into its users, and computes it again for each of them. None means
+    all images: if there is one, and if an exported program leaves the batch free.
     """
     if export.is_symbolic_dim(batch) or batch == 1:
         return None

@@ -105,7 +105,7 @@ def by_depthwise_bias(by_pointwise_bias: Array, pointwise_kernel: Array) -> Arra
 
 
 def padded(x: Array) -> Array:
-    """One zero around each image. The barrier keeps XLA from padding anew for each of the nine taps."""
+    """One zero around each image. The barrier keeps XLA from padding again for each of the nine taps."""
     return lax.optimization_barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
 
 
@@ -120,7 +120,7 @@ def correlate(padded_images: Array, kernel: Array) -> Array:
 
 
 def depthwise(padded_images: Array, kernel: Array, bias: Array) -> tuple[Array, ...]:
-    """The depthwise result, copy by copy. The barrier keeps XLA from making it anew inside each matrix product."""
+    """The depthwise result, copy by copy. The barrier keeps XLA from making it again inside each matrix product."""
     copies = (correlate(padded_images, kernel[:, :, j]) + bias[j][None, None, None, :] for j in range(kernel.shape[2]))
     return lax.optimization_barrier(tuple(copies))
 

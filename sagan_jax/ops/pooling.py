@@ -145,7 +145,7 @@ def upsample_axis(x: Array, axis: int) -> Array:
     even = x + (jnp.roll(x, 1, axis) - x) * before
     odd = x + (jnp.roll(x, -1, axis) - x) * after
     doubled = jnp.stack([even, odd], axis=axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
-    return lax.optimization_barrier(doubled)  # or the other axis would make each line anew for every use of it
+    return lax.optimization_barrier(doubled)  # or the other axis would compute each line again for every use of it
 
 
 def upsample_axis_forward(x: Array, axis: int) -> tuple[Array, None]:

@@ -43,7 +43,7 @@ def write_report(folder: Path) -> Path:
         The page's path.
 
     Raises:
-        UserError: If it is no run's folder, or a file in it cannot be read.
+        UserError: If it is not a run's folder, or a file in it cannot be read.
     """
     path = folder / "report.html"
     run_folder.write_text(path, page(folder))
@@ -65,7 +65,7 @@ def rendered(folder: Path) -> str:
 
     config, result = run_folder.read_json(folder / "config.json"), run_folder.read_json(folder / "result.json")
     if config is None:
-        raise UserError(f"{folder} is no run's folder: it has no config.json")
+        raise UserError(f"{folder} is not a run's folder: it has no config.json")
     strict = (result or {}).get("strict")
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     labels, scores = read_scores(folder / "scores.csv")

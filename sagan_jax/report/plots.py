@@ -81,7 +81,7 @@ def score_histogram(
         threshold: Drawn as a line where given.
 
     Raises:
-        UserError: If the AUROC cannot be had (see `metrics.auroc`).
+        UserError: As `metrics.auroc`.
     """
     area = auroc(labels, scores)
     edges, normal, abnormal, hidden, logarithmic = histogram(scores, labels)
@@ -116,7 +116,7 @@ def roc(path: Path, curves: Mapping[str, tuple[Labels, ScoreArray]]) -> None:
         curves: Name of each curve -> its labels and scores.
 
     Raises:
-        UserError: If there is no curve, or an AUROC cannot be had (see `metrics.auroc`).
+        UserError: If there is no curve, or as `metrics.auroc`.
     """
     from sklearn.metrics import roc_curve
 

@@ -22,11 +22,11 @@ def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
 
 
 def too_fine(result: Mapping[str, Any]) -> str:
-    """What is to be said of a threshold for less than its images support, as older versions set them; else nothing."""
+    """A warning about a threshold for a lower rate than its images support, which older versions set; else empty."""
     wanted = result["strict"]["threshold"]["false_positive_rate_wanted"]
     if wanted >= least_rate(result["images"]["held_out"]):
         return ""
-    return f"; {percent(wanted)} is less, so the threshold does not vouch for it"
+    return f"; {percent(wanted)} is less, so the threshold does not guarantee it"
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Views(NamedTuple):
         images: As the model is given them, or photographs reduced.
         reconstructed: In about [-1, 1].
         maps: Per-pixel anomaly.
-        masks: True where an image is abnormal; None where nobody marked it.
+        masks: True where an image is abnormal; None if there are no masks.
     """
 
     images: UInt8[np.ndarray, "chosen height width channel"]

@@ -50,7 +50,7 @@ class Checkpoints(NamedTuple):
 
 
 class DamagedError(UserError):
-    """A checkpoint is not what was written, or was never written by this program; the message says which."""
+    """A checkpoint has changed since it was written, or was not written by this program; the message says which."""
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
         lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
         lambda why: UserError(
             f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
-            "it are whole, and --resume goes on from the last"
+            "it are whole, and --resume continues from the last"
         ),
     )
 
@@ -165,7 +165,7 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
             (other for other in reversed(there) if other != epoch and is_whole(checkpoints, like, other)), None
         )
         advice = (
-            "no other one can be read beside it"
+            "no other one can be read"
             if whole is None
             else f"that of epoch {whole} is whole: move the damaged one out of its folder to use it"
         )
@@ -232,7 +232,7 @@ def with_plain_errors(action: Callable[[], Result], to_user: Callable[[str], Use
 
 
 def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
-    """Whether the checkpoint of an epoch can be gone on with."""
+    """Whether the checkpoint of an epoch can be read."""
     try:
         read_epoch(checkpoints, like, epoch)
     except UserError:

@@ -53,7 +53,7 @@ def _description(folder: Path, method: Method | None) -> str:
         limit = threshold(model.calibration, model.false_positive_rate)
         lines += [
             "",
-            f"not finished; --resume goes on from epoch {model.epoch}",
+            f"not finished; --resume continues from epoch {model.epoch}",
             f"  threshold {limit:.4g} at that epoch, for {percent(model.false_positive_rate)} false positives; "
             f"{resting_on(model.held_out)}",
         ]

@@ -59,7 +59,7 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
         )
     if judging.protocol == "both":
         running = scores.total
-        if trained.judged is not trained.last:  # otherwise these are the scores at hand
+        if trained.judged is not trained.last:  # otherwise these are the scores above
             running = score_images(detector, trained.last.state, split.test).total
         result["reference"] = evaluation.evaluate_reference(
             detector, trained.last.state, split, running, trained.history, prepared.training

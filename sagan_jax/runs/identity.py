@@ -5,7 +5,7 @@ from typing import Any
 
 
 def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stored configuration as that of a run which goes on for more epochs, if more are wanted; else as it is.
+    """A stored configuration with the number of epochs that is wanted, if that is more; else as it is.
 
     An epoch must keep its number of steps where the settings say how many there are in all.
     """

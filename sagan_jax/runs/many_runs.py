@@ -51,14 +51,14 @@ def obstacle(runs: Sequence[Prepared], machine: Machine) -> str | None:
     """What keeps runs from being trained as one program, in words; None if nothing does.
 
     Args:
-        runs: Runs of one method that differ in nothing but their split and their seed.
+        runs: Runs of one method that differ only in their split and their seed.
         machine: What they compute on.
     """
     sizes = {len(prepared.kept) for prepared in runs}
     if len(sizes) > 1:
         return f"they have {min(sizes):,} to {max(sizes):,} training images, and one program takes as many of each"
     if machine.config.devices is not None or machine.config.coordinator is not None:
-        return "each batch is to be split over several devices"
+        return "each batch would be split over several devices"
     return None
 
 
@@ -90,7 +90,7 @@ def run_many(
     """Trains many runs as one program; each leaves the folder it would leave alone (see `run.run`).
 
     Args:
-        runs: Runs of one method that differ in nothing but their split and their seed; images whole, in memory.
+        runs: Runs of one method that differ only in their split and their seed; images whole, in memory.
         folders: Where each goes.
         machine: What they compute on, from `device.start_run`.
         argv: The command, for the record.
@@ -188,7 +188,7 @@ def _one_of(many: State, i: int) -> State:
 
 
 def _same_epoch(states: Sequence[RunState]) -> list[Checkpoint] | None:
-    """Checkpoints of one epoch to go on from, the last that all runs have; None if a run has none yet.
+    """Checkpoints of one epoch to continue from, the last that all runs have; None if a run has none yet.
 
     A process that dies between two checkpoints leaves some runs an epoch ahead; their last epoch is trained again.
 

@@ -40,7 +40,7 @@ def run(
 
     Args:
         prepared: What is run, from `prepare`.
-        folder: Where it goes; made anew, or gone on with if `output.resume`.
+        folder: Where it goes; new, or continued if `output.resume`.
         machine: What it computes on, from `device.start_run`.
         argv: The command, for the record.
         output: What is kept of it.

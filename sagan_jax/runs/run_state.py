@@ -58,9 +58,9 @@ def with_rate(judging: JudgingConfig, prepared: Prepared) -> JudgingConfig:
 
 
 def check_folder(folder: Path, output: OutputConfig) -> None:
-    """Raises UserError if the folder has something in it that is not to be gone on with."""
+    """Raises UserError if the folder is not empty and the run is not to be resumed."""
     if device.is_first_host() and not output.resume and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; name another folder with --out, or go on with this one with --resume")
+        raise UserError(f"{folder} is not empty; name another folder with --out, or continue this one with --resume")
 
 
 @contextmanager
@@ -100,12 +100,12 @@ def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> T
 
 
 def tell_of_more_epochs(folder: Path, epochs: int) -> None:
-    """Says on stderr, if a run goes on for more epochs than it was begun for, what that means for its learning rate."""
+    """Says on stderr what it means for the learning rate if a run continues for more epochs than it was started for."""
     match run_folder.read_json(folder / "config.json"):
         case {"training": {"epochs": int(before)}} if before < epochs:
             print(
-                f"going on to epoch {epochs}; the run was begun for {before}. A learning rate that decays follows the "
-                f"schedule of {epochs} epochs from here on, so the result is not that of {epochs} from the start",
+                f"continuing to epoch {epochs}; the run was started for {before}. A learning rate that decays follows "
+                f"the schedule of {epochs} epochs from here on, so the result is not that of {epochs} from the start",
                 file=sys.stderr,
             )
 

@@ -89,7 +89,7 @@ def _draw(
 
 
 def _look(prepared: Prepared, state: State, chosen: np.ndarray, size: int = 256) -> Views:
-    """Some of the test images, what the model makes of them, and their masks; photographs are reduced to `size`."""
+    """Some of the test images, their reconstructions and maps, and their masks; photographs are reduced to `size`."""
     split, detector = prepared.split, prepared.detector
     images = take(split.test, chosen)
     masks = None if split.test_masks is None else [split.test_masks[index] for index in chosen]

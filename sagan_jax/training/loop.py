@@ -227,7 +227,7 @@ def fit(
         state: Its state, given up to the training.
         images: Normal training images; put on the device, or on each of the mesh's, once.
         config: Epochs, batch size, flips, seed.
-        first_epoch: Epochs already behind `state`; a resumed run goes on as if never stopped.
+        first_epoch: Epochs that `state` has been trained for; a resumed run continues as if never stopped.
         progress: See `train_epoch`.
         mesh: Devices along one axis to split each batch over. Losses, gradients and BatchNorm statistics are those of
             the whole batch, as on one device.
@@ -279,7 +279,7 @@ def fit_many(
         seeds: Each model's seed; the configuration's own is not used.
         config: Epochs, batch size, flips.
         how: "vmap" runs the models side by side, "map" one after the other within the step.
-        first_epoch: Epochs already behind all `states`.
+        first_epoch: Epochs that all `states` have been trained for.
         progress: See `train_epoch`; its metrics are lists over the models.
 
     Yields:

@@ -19,7 +19,7 @@ def progress_bar(epochs: int, batch_size: int) -> Iterator[Progress]:
         batch_size: Images a step, of all models if there are many.
 
     Yields:
-        What `fit` calls. Where stderr is no terminal, a line every half minute takes the bar's place.
+        What `fit` calls. If stderr is not a terminal, it prints a line every half minute in place of a bar.
     """
     from tqdm import tqdm
 

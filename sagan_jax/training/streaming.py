@@ -124,7 +124,7 @@ def fit_stream(
                 detector, state, batches, plan, StepConfig(config.flip), epoch, progress, steps=steps
             )
             batches.close()
-            if epoch + 1 < config.epochs:  # decoding begins while whoever trains still scores and saves this epoch
+            if epoch + 1 < config.epochs:  # decoding begins while the caller still scores and saves this epoch
                 plan = epoch_plan(key, epoch + 1, count, config)
                 batches = open_epoch(stream, plan, config.seed, epoch + 1)
             yield epoch + 1, state, metrics

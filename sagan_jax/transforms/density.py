@@ -154,7 +154,7 @@ def fit_density(detector: Detector, state: State, images: Images, key: Array, co
 def choose_kept(
     images: Images, key: Array, config: DensityConfig
 ) -> tuple[UInt8[Array | np.ndarray, "kept height width channel"], Array]:
-    """The images that are kept, and a key for the rest. Raises UserError if there are fewer than are to be kept."""
+    """The images that are kept, and a key for the rest. Raises UserError if there are fewer than that."""
     kept = config.kept_of(images.shape[1:])
     if len(images) < kept:
         raise UserError(f"the density keeps {kept} normal images and there are {len(images)}")

@@ -32,8 +32,8 @@ def test_utf_16_without_a_mark_is_refused_and_nothing_is_searched(encoding, monk
 @pytest.mark.parametrize(
     ("listed", "reason"),
     [
-        (b"photographs/a.png\0\0photographs/b.png\0", "end no name"),
-        (b"\0photographs/a.png\0", "end no name"),
+        (b"photographs/a.png\0\0photographs/b.png\0", "do not end a name"),
+        (b"\0photographs/a.png\0", "do not end a name"),
         (b"photographs/a.png\nphotographs/b\0.png\n", "NULs and line breaks"),
         (b"\xff\xfea", "begins as utf-16 does"),
     ],

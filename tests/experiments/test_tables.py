@@ -141,7 +141,7 @@ def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp
     with run_folder.locked(cells / "4" / "seed0"):
         assert main(flags) == 0
     printed = capsys.readouterr()
-    assert "4/seed0 is in work elsewhere" in printed.err
+    assert "4/seed0 is being trained elsewhere" in printed.err
     assert "1 of 15 epochs; 150 of 1,271 training images; 20 of 526 test images" in printed.out
     result = cells / "3" / "seed0" / "result.json"
     auroc, before = json.loads(result.read_text())["strict"]["auroc"]["value"], result.stat().st_mtime_ns

@@ -93,7 +93,7 @@ def test_a_name_that_is_no_text_is_shown_by_its_bytes(tmp_path):
 
 
 def test_a_folder_without_a_run_and_damaged_files_are_told_of(tmp_path):
-    with pytest.raises(UserError, match=r"no run's folder: it has no config\.json"):
+    with pytest.raises(UserError, match=r"not a run's folder: it has no config\.json"):
         write_report(tmp_path)
     write_run(tmp_path, make_split())
     (tmp_path / "scores.csv").write_text("id,label\nx,1\n")

@@ -244,7 +244,7 @@ def test_a_run_stopped_by_a_signal_says_how_to_go_on_and_a_second_process_keeps_
     os.kill(process.pid, number)
     process.join()
     assert process.exitcode == code
-    assert "--resume goes on from the last whole epoch" in out.with_suffix(".err").read_text()
+    assert "--resume continues from the last whole epoch" in out.with_suffix(".err").read_text()
     assert "Traceback" not in out.with_suffix(".err").read_text()
     last, _ = last_checkpoint(out, epochs=100_000)
     assert [row["epoch"] for row in rows(out)][: last.epoch] == list(range(1, last.epoch + 1))

@@ -102,10 +102,10 @@ def test_a_file_of_anything_else_is_told_of_by_name(folder, name, content, capsy
 
 def test_what_is_no_file_that_a_run_writes_is_not_read(folder, tmp_path, monkeypatch):
     (tmp_path / "result.json").mkdir()
-    with pytest.raises(UserError, match=r"result\.json is no file that a run writes"):
+    with pytest.raises(UserError, match=r"result\.json is not a file that a run writes"):
         run_folder.read_json(tmp_path / "result.json")
     monkeypatch.setattr(run_folder, "LARGEST", 10)
-    with pytest.raises(UserError, match=r"config\.json is no file that a run writes"):
+    with pytest.raises(UserError, match=r"config\.json is not a file that a run writes"):
         run_folder.read_json(folder / "config.json")
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_file_that_a_run_writes_is_not_read(folder, tmp_path, monkeyp
 def test_metrics_that_are_no_rising_list_of_numbers_are_refused_and_losing_them_is_offered(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"epoch": 1, "loss": 0.5}}\n{line}\n')
-    with pytest.raises(UserError, match="move it away to go on without it"):
+    with pytest.raises(UserError, match="move it away to continue without it"):
         run_folder.read_metrics(path)
 
 

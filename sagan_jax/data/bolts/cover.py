@@ -48,7 +48,7 @@ class Subject(NamedTuple):
     """What is before the camera: where its looks are drawn from.
 
     Attributes:
-        design: Source of all that parts of one type share. At a station it begins anew for each photograph; nothing
+        design: Source of all that parts of one type share. At a station it starts again for each photograph; nothing
             drawn from `wear` may decide how often it is asked.
         wear: Source of all that is this one part's own.
         condition: How worn sound parts are.
