@@ -118,8 +118,8 @@ def prepare_set(builder: Builder, archives: Path | None = None) -> None:
             Debian package dataset-fashion-mnist, where it is installed; else none, and they are downloaded.
 
     Raises:
-        UserError: If an archive cannot be found, downloaded or read, if the set needs TensorFlow to be prepared and that is
-            not installed, or if the folder cannot be written to.
+        UserError: If an archive cannot be found, downloaded or read, if the set needs TensorFlow to be prepared and
+            that is not installed, or if the folder cannot be written to.
     """
     folder = Path(builder.data_dir_root)
     if builder.name in OWN:
