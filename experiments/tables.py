@@ -259,7 +259,7 @@ def load_splits(options: Tables, table: Table) -> "Callable[[str], Split]":
 
 
 def run_cells(options: Tables, table: Table) -> None:
-    """Runs the cells without a result, seed by seed, so that the table fills evenly; skips those being run elsewhere."""
+    """Runs the cells without a result, seed by seed, so that the table fills evenly; skips those run elsewhere."""
     from sagan_jax import device, run_folder
     from sagan_jax.runs.prepare import prepare
     from sagan_jax.runs.provenance import command
