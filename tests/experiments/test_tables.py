@@ -46,6 +46,10 @@ def test_a_configuration_is_recognised_and_a_changed_one_is_not_taken_for_it(nam
     assert recognise(variant.method, model, {"steps": 100}) == (name, "paper, steps=100")
 
 
+def test_a_method_of_ones_own_is_named_as_it_is():
+    assert recognise("autoencoder", {"width": 3}, {"batch_size": 32}) == ("autoencoder", "other")
+
+
 def test_the_inspection_preset_is_recognised_by_its_number_of_steps_too():
     model, training = settings_to_json(sagan_preset("inspection")), INSPECTION.as_json()
     assert recognise("sagan", model, training) == ("sagan", "inspection")

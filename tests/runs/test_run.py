@@ -10,6 +10,7 @@ import pytest
 from experiments.digits import main
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.model import load_model
+from sagan_jax.runs.provenance import PROVENANCE
 
 SMALL = ["--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--epochs=2", "--batch-size=128"]
 
@@ -59,6 +60,10 @@ def test_scores_and_result_agree(folder):
     wins = (score[labels == 1][:, None] > score[labels == 0][None, :]).mean()  # AUROC by its meaning, no ties here
     assert result["strict"]["auroc"]["value"] == pytest.approx(wins, abs=1e-6)
     assert result["images"] == {"train": 1207, "held_out": 64, "test_normal": 343, "test_abnormal": 183}
+    made = result["provenance"]
+    assert set(PROVENANCE) <= set(made)
+    assert made["machine"].startswith(f"{result['device']}, ")
+    assert made["seed"] == result["training"]["seed"]
 
 
 def test_the_reference_protocol_stands_beside_the_strict_result_and_is_no_result(folder):
