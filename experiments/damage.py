@@ -2,7 +2,7 @@
 
     python -m experiments.damage --data=DIR --size=64 --out=damage.png
 
-A row an image: as it is, in another light, damaged, and the mask. A few seconds on 2 cores.
+Four pictures an image: as it is, in another light, damaged, and the mask. A few seconds on 2 cores. Expect 12 images.
 """
 
 from collections.abc import Sequence
