@@ -2,8 +2,8 @@
 
     python -m experiments.to_folder --dataset=fashion_mnist --abnormal=Bag --out=bags
 
-The files are PNG, JPEG, BMP, TIFF and WebP in turn, to try `sagan train` and `sagan score` on. Half a minute on 2 cores.
-Expect 1,000 files in train/good and 200 in test/, as it prints.
+The files are PNG, JPEG, BMP, TIFF and WebP in turn, to try `sagan train` and `sagan score` on. Half a minute on 2
+cores. Expect 1,000 files in train/good and 200 in test/, as it prints.
 """
 
 import re
