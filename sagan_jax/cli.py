@@ -89,7 +89,7 @@ class Score:
         from sagan_jax.training.progress import pace
 
         if self.resume and self.out is None:
-            raise UserError("--resume continues the file that --out names; give --out")
+            raise UserError("--resume goes on with the file that --out names; name it")
         device.start(self.device)
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
@@ -108,7 +108,7 @@ class Score:
                 grown = stack.enter_context(verdict_file.written_to(self.out, limit, resume=self.resume))
                 files, counts = verdict_file.remaining(files, grown.files), grown.counts
                 if self.resume:
-                    print(f"# {counts.total():,} verdicts are in it already; {len(files):,} files remain")
+                    print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
             for verdict in verdicts.judge_files(model, files, limit, draw) if files else ():

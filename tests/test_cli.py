@@ -324,10 +324,10 @@ def test_a_stopped_scoring_goes_on_where_it_was(run_of_bottles, bottles, tmp_pat
     monkeypatch.undo()
     assert main([*command, f"--out={out}"]) == 2
     assert main([*command, "--resume"]) == 2
-    assert "--resume continues the file that --out names" in capsys.readouterr().err
+    assert "--resume goes on with the file that --out names" in capsys.readouterr().err
     assert main([*command, f"--out={out}", "--resume"]) == code
     said = capsys.readouterr().out.splitlines()
-    assert "# 7 verdicts are in it already; 17 files remain" in said
+    assert "# 7 verdicts are there from before; 17 files are to be scored" in said
     assert out.read_bytes() == whole.read_bytes()
     assert main([*command, f"--out={out}", "--resume"]) == code  # all are there already
     assert capsys.readouterr().out.splitlines()[-1] == said[-1]

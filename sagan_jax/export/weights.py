@@ -20,7 +20,7 @@ from sagan_jax.ops import convolution
 from sagan_jax.runs.model import Model, untrained_model
 
 METADATA = "sagan_jax"
-QUANTILES = "calibration.quantiles"
+QUANTILES_TENSOR = "calibration.quantiles"
 
 
 def leaf_names(state: State) -> list[str]:
@@ -46,7 +46,7 @@ def to_safetensors(model: Model, metadata: Mapping[str, Any]) -> bytes:
     read = read_by_scoring(model)
     named = zip(leaf_names(model.state), jax.tree.leaves(model.state), strict=True)
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named if name in read}
-    tensors[QUANTILES] = np.ascontiguousarray(model.calibration.quantiles)
+    tensors[QUANTILES_TENSOR] = np.ascontiguousarray(model.calibration.quantiles)
     return save(tensors, {METADATA: json.dumps(metadata)})
 
 
@@ -80,14 +80,14 @@ def load_safetensors(path: Path) -> Model:
     model = untrained_model(config, where=path)
     names, leaves, read = leaf_names(model.state), jax.tree.leaves(model.state), read_by_scoring(model)
     wanted = {name: leaf for name, leaf in zip(names, leaves, strict=True) if name in read}
-    wanted[QUANTILES] = model.calibration.quantiles
+    wanted[QUANTILES_TENSOR] = model.calibration.quantiles
     check_tensors(path, tensors, wanted)
     filled = [
         jax.numpy.asarray(tensors[name]) if name in tensors else leaf
         for name, leaf in zip(names, jax.tree.leaves(zeros(model.state)), strict=True)
     ]
     state = jax.tree.unflatten(jax.tree.structure(model.state), filled)
-    return model._replace(state=state, calibration=Calibration(tensors[QUANTILES]), epoch=epoch)
+    return model._replace(state=state, calibration=Calibration(tensors[QUANTILES_TENSOR]), epoch=epoch)
 
 
 def zeros(like: State) -> State:

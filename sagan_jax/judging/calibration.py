@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from sagan_jax.errors import UserError
 
-QUANTILE_COUNT = 1001
+QUANTILES = 1001
 ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
 
 
@@ -27,7 +27,7 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
     (k - 1) / (n - 1), and 15 images then lead to 11 % false positives where 5 % were wanted. Compared with other
     estimates, parametric tails among them, in `experiments/thresholds.py`.
     """
-    levels = np.linspace(0.0, 1.0, QUANTILE_COUNT)
+    levels = np.linspace(0.0, 1.0, QUANTILES)
     return Calibration(np.quantile(normal_scores, levels, method="weibull").astype(np.float32))
 
 

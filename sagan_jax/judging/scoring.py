@@ -25,7 +25,7 @@ from sagan_jax.ops import native
 
 _PART_PIXELS = 2**14
 """How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
-system maps no new pages each time. But at least `_PART_IMAGES`, since weights are prepared again for each part."""
+system maps no new pages each time. But at least `_PART_IMAGES`, for weights are made ready anew for each part."""
 _PART_IMAGES = 4
 
 

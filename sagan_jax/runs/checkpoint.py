@@ -20,7 +20,7 @@ import numpy as np
 
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError, one_line
-from sagan_jax.judging.calibration import QUANTILE_COUNT, Calibration
+from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.identity import differences, with_more_epochs
 
 VALIDATION = "validation_reconstruction"
@@ -178,7 +178,7 @@ def read_epoch(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
 
     manager, place = checkpoints.manager, f"the checkpoint {checkpoints.manager.directory / str(epoch)}"
     here = jnp.zeros(()).sharding  # the default device, whatever the checkpoint was made on
-    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILE_COUNT, np.float32))}
+    expected = {"state": like, "calibration": Calibration(np.zeros(QUANTILES, np.float32))}
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected)
 
     def item(name: str, how: Any) -> Any:

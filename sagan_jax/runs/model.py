@@ -13,7 +13,7 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError, printable
-from sagan_jax.judging.calibration import QUANTILE_COUNT, Calibration, least_rate
+from sagan_jax.judging.calibration import QUANTILES, Calibration, least_rate
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs import checkpoint
@@ -114,7 +114,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         detector = make_detector(method, settings, training, images, config["run"].get("map", "residual"))
         wanted = config["run"]["false_positive_rate"]
         rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
-    state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILE_COUNT, np.float32))
+    state, void = abstract_state(detector, image_shape), Calibration(np.zeros(QUANTILES, np.float32))
     return Model(method, settings, image_shape, detector, state, void, 0, rate, config, patches, reading)
 
 
