@@ -51,7 +51,7 @@ class ReconstructionConfig(GanConfig):
     weight_latent: float = 1.0
     """Weight of the latent loss (paper eq. 4)."""
     reinitialise_below: float = 0.0
-    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
+    """Re-initialise the discriminator's parameters when its loss falls below this; 0 means never."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
@@ -144,7 +144,7 @@ class GanomalyConfig(ReconstructionConfig):
     """GANomaly: an autoencoder whose reconstruction is encoded once more; the two latents' distance is the score."""
 
     reinitialise_below: float = 1e-5
-    """Re-initialise the discriminator's parameters when its loss falls under this; 0 is never."""
+    """Re-initialise the discriminator's parameters when its loss falls below this; 0 means never."""
     score_weight: float = 0.0
     """Weight of the reconstruction term R in the score; the latent term L has the rest: all, in its paper."""
 

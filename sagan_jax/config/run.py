@@ -48,7 +48,7 @@ class FolderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputConfig:
-    """Where a run goes, and what of it is kept."""
+    """The run's folder, and which checkpoints it keeps."""
 
     out: Path | None = None
     """The run's folder; by default one under runs/ named after the experiment."""

@@ -60,7 +60,7 @@ class TrainingConfig:
     seed: int = 0
     """Seed of everything random: parameters, the held-out images, the order of the images, flips."""
     scoring: Scoring = "method"
-    """The method's own score, or the distance from normal training images given how complicated the image is."""
+    """The method's own score, or the distance from normal images, corrected for how complicated the image is."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""

@@ -17,8 +17,8 @@ def load_digits(size: int = 32) -> Dataset:
 
     The set has no official split, so one is made here. Nothing in it names the writer of a digit, but its labels spell
     the same form of some 130 digits 14 times over, and 13 people are known to have filled the forms in. The first 11
-    forms (1,415 images) are for training and the last 3 (382) for the test: no form, and so hardly a hand, is on both
-    sides. Every class has 35 test images or more.
+    forms (1,415 images) are for training and the last 3 (382) for the test: no form is in both parts, and so hardly any
+    handwriting. Every class has 35 test images or more.
 
     Args:
         size: Height and width of the images, in pixels.

@@ -1,6 +1,6 @@
-"""Images that come as arrays: what is taken, and what is said of the rest.
+"""Checks of images that come as arrays.
 
-Anything else than bytes would be scored as another image than was meant: numbers in [0, 1] as an almost black one.
+Anything but bytes would be scored as a different image: numbers in [0, 1] as an almost black one.
 """
 
 from typing import Any

@@ -52,7 +52,7 @@ def extract(image: Shaped[np.ndarray, "height width *channel"], corners: Corners
 
 
 def taper(size: int) -> Float[np.ndarray, "size size"]:
-    """Blending weights: a raised cosine sampled at pixel centres, so that even the corners count for something."""
+    """Blending weights: a raised cosine sampled at pixel centres, so that even the corners have some weight."""
     edge = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
     return np.outer(edge, edge).astype(np.float32)
 

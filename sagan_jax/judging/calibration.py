@@ -34,8 +34,8 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
 def least_rate(images: int) -> float:
     """The least false-positive rate that so many normal images can support.
 
-    A further normal image is over the greatest of n others' scores once in n + 1 times, whatever the scores' law, if
-    all are drawn alike; no threshold that is one of those scores is exceeded less often.
+    A further normal image exceeds the greatest of n others' scores once in n + 1 times, for any distribution of scores,
+    if all are drawn alike. No threshold that is one of those scores is exceeded less often.
 
     Args:
         images: Normal images that were not trained on, 1 or more.

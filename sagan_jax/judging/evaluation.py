@@ -26,7 +26,7 @@ from sagan_jax.judging.pixel_metrics import (
 from sagan_jax.judging.scoring import join_scores, reference_protocol_scores, score_images, score_photographs
 
 PART = 512  # images whose maps are in memory at a time
-PHOTOGRAPHS = 32  # normal ones whose maps say in what terms the pixels of photographs are counted
+PHOTOGRAPHS = 32  # normal ones whose maps give the bins that the pixels of photographs are counted in
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
@@ -37,13 +37,13 @@ REFERENCE_NOTE = (
 def score_test(
     detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs
 ) -> tuple[Scores, PixelCounts | None]:
-    """Strict scores of the test set, and what its maps come to where its images have masks.
+    """Strict scores of the test set, and the counted pixels of its maps if its images have masks.
 
     Args:
         detector: The method.
         state: Its state.
         split: The test set; it may be empty.
-        held_out: Normal images held out of training; the pixels are counted in their terms.
+        held_out: Normal images held out of training; their maps give the bins that pixels are counted in.
 
     Returns:
         The scores without pictures, and the counted pixels. No more maps are in memory at a time than those of a few
@@ -73,11 +73,11 @@ def score_test(
 
 
 def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
-    """What the pixel metrics of a test set rest on, as JSON values.
+    """The basis of the pixel metrics of a test set, as JSON values.
 
     Args:
         split: The test set.
-        pixels: What its maps come to.
+        pixels: The counted pixels of its maps.
 
     Returns:
         `size`, the height and width at which pixels were counted, or None for each photograph's own; `normal_images`,
@@ -113,7 +113,7 @@ def evaluate_strict(
         scores: Strict scores `[M]`.
         calibration: From held-out normal training images; the test set is not used.
         false_positive_rate: The rate the threshold is set for.
-        pixels: What the maps come to, where the images have masks.
+        pixels: The counted pixels of the maps, if the images have masks.
         held_out: How many images the calibration is from, if known.
 
     Returns:
@@ -148,7 +148,7 @@ def evaluate_kinds(
         kinds: str `[M]`, what is wrong in a word.
         scores: Strict scores `[M]`.
         limit: The calibrated threshold.
-        pixels: What the maps come to, where the images have masks.
+        pixels: The counted pixels of the maps, if the images have masks.
 
     Returns:
         JSON values, a kind a row: its name, how many images, AUROC, the threshold's recall, with pixels also pixel

@@ -25,7 +25,7 @@ class Player(NamedTuple):
 
 
 class AdversarialState(NamedTuple):
-    """Everything a training run knows: both players and the number of steps taken."""
+    """The state of a training run: both players and the number of steps taken."""
 
     step: Array
     generator: Player
@@ -33,7 +33,7 @@ class AdversarialState(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What the discriminator says of a batch: a logit `[B]` (positive: real) and the latent f(x) `[B, latent]`."""
+    """The discriminator's output for a batch: a logit `[B]` (positive: real) and the latent f(x) `[B, latent]`."""
 
     logits: Array
     latent: Array
@@ -47,12 +47,12 @@ The generator gives the reconstruction `[B, H, W, C]`, or a tuple of that and wh
 
 
 class Example(NamedTuple):
-    """What a step makes of a batch.
+    """What a training step uses of a batch.
 
     Attributes:
-        images: What the generator's image should be, and what the discriminator is to call real.
-        given: What the generator makes its image of.
-        truth: What else the objective knows of the images, if anything.
+        images: What the generator should give, and what the discriminator should call real.
+        given: The generator's input.
+        truth: What else the objective is given about the images, if anything.
     """
 
     images: Array
@@ -117,7 +117,7 @@ def weighted(
 
 
 def discriminator_loss(config: AdversarialConfig, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
-    """The discriminator's loss: to tell real from generated, and, if the settings say so, the latent loss too."""
+    """The discriminator's loss for separating real from generated, and, if the settings say so, the latent loss too."""
     loss, terms = tell_apart(real, fake)
     if config.latent_in_discriminator:
         loss = loss + config.weight_latent * squared_error(real.latent, fake.latent).mean()
@@ -125,7 +125,7 @@ def discriminator_loss(config: AdversarialConfig, real: Judgement, fake: Judgeme
 
 
 def tell_apart(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
-    """The discriminator's loss: real images are to be called real, generated ones not."""
+    """The discriminator's loss for calling real images real and generated ones not."""
     real_loss = binary_cross_entropy(real.logits, 1.0).mean()
     fake_loss = binary_cross_entropy(fake.logits, 0.0).mean()
     return real_loss + fake_loss, {"discriminator_real": real_loss, "discriminator_fake": fake_loss}
@@ -157,8 +157,8 @@ def adversarial_training(
         objective: Their losses.
         config: Optimiser.
         steps: Training steps in all, for a decaying learning rate; None keeps it constant.
-        reinitialise_below: The discriminator starts afresh when its loss falls under this; 0 is never.
-        show: What a step makes of a batch of images, with a key.
+        reinitialise_below: The discriminator is initialised again when its loss falls below this; 0 means never.
+        show: From a batch of images and a key to the `Example` that a step uses.
 
     Returns:
         Both functions; the state is an `AdversarialState`.

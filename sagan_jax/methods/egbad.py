@@ -138,7 +138,7 @@ def dense(features: int, dtype: Any, name: str) -> nn.Dense:
 
 
 class EgbadState(NamedTuple):
-    """Everything a training run knows: the three players, their weights' moving averages, the steps taken."""
+    """The state of a training run: the three players, their weights' moving averages, the steps taken."""
 
     step: Array
     generator: Player

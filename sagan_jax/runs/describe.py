@@ -1,4 +1,4 @@
-"""What a run's folder says about itself, in words."""
+"""A run's folder described in words."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -13,8 +13,8 @@ from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained
 
 PICTURES: tuple[Picture, ...] = ("map", "reconstructed")
-"""Asked for together wherever either is wanted of whole images, so that one program serves all."""
-_LIMIT_IMAGES = 256  # normal images whose maps say what normal maps reach
+"""Always asked for together for whole images, so that one compiled program serves all."""
+_LIMIT_IMAGES = 256  # normal images whose maps are looked at
 
 
 class Evaluated(NamedTuple):
@@ -24,7 +24,7 @@ class Evaluated(NamedTuple):
         scores: Strict scores of the test images.
         result: The metrics, as JSON values: `strict`, where there is more to say `pixels`, `kinds` and `reference`.
         false_positive_rate: What the threshold is set for.
-        map_limit: What the maps of normal images hardly reach anywhere.
+        map_limit: A value that the maps of normal images rarely reach.
     """
 
     scores: Scores
@@ -68,7 +68,7 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
 
 
 def _map_limit(prepared: Prepared, state: Any, false_positive_rate: float) -> float:
-    """What the maps of normal images hardly reach anywhere: of the first ones, only that share exceed it."""
+    """A value that the maps of normal images rarely reach: of the first ones, only that share exceed it."""
     normal, patches = prepared.held_out, prepared.split.patches
     if patches is not None:
         photographs = (normal[index] for index in range(min(_LIMIT_IMAGES, len(normal))))

@@ -48,7 +48,7 @@ width, one model keeps all cores at work and a second one shares its caches."""
 
 
 def obstacle(runs: Sequence[Prepared], machine: Machine) -> str | None:
-    """What keeps runs from being trained as one program, in words; None if nothing does.
+    """Why runs cannot be trained as one program, in words; None if they can.
 
     Args:
         runs: Runs of one method that differ only in their split and their seed.

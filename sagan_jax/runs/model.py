@@ -21,7 +21,7 @@ from sagan_jax.runs.prepare import make_detector
 
 
 class Model(NamedTuple):
-    """A trained detector and all that is known of it.
+    """A trained detector and all that is known about it.
 
     Attributes:
         method: How the detector is made.

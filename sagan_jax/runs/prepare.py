@@ -105,7 +105,7 @@ def prepare(
 def make_detector(
     method: Method, settings: Any, training: TrainingConfig, images: int, map_kind: MapKind = "residual"
 ) -> Detector:
-    """The detector of a run: the method, scoring and showing maps as it is to.
+    """The detector of a run: the method, with the scoring and the kind of map that the run wants.
 
     Args:
         method: How it is made.

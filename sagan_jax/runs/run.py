@@ -32,7 +32,7 @@ def run(
     output: OutputConfig | None = None,
     judging: JudgingConfig | None = None,
 ) -> dict[str, Any]:
-    """Trains a method on a split and leaves a folder that tells everything about it.
+    """Trains a method on a split and writes a folder with all about it.
 
     The folder has `config.json`, `metrics.jsonl` (a line an epoch), `checkpoints/`, `scores.csv`, `result.json` and
     pictures: `scores.png`, `roc.png`, `losses.png`, `images.png`; `report.html` has all of it in one page, with

@@ -1,4 +1,4 @@
-"""A run between its epochs: its checkpoints, its history, and what follows each epoch."""
+"""A run between its epochs: its checkpoints, its history, and how an epoch ends."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from sagan_jax.training.plan import steps_of_epoch
 
 
 class Trained(NamedTuple):
-    """What training leaves: the last checkpoint, the one that is judged (often the same), each epoch's metrics."""
+    """What training gives: the last checkpoint, the one that is judged (often the same), each epoch's metrics."""
 
     last: Checkpoint
     judged: Checkpoint
@@ -123,11 +123,11 @@ def end_epoch(
     metrics: dict[str, Any],
     seconds: float,
 ) -> RunState:
-    """What follows each epoch: what is fitted on normal images, a line of metrics, a checkpoint with its calibration.
+    """Ends an epoch: fits what needs normal images, adds a line of metrics, saves a checkpoint with its calibration.
 
     Args:
         run: The run; its history gets the line.
-        normal: Gives normal images that are trained on, in memory, to fit more on than the networks.
+        normal: Gives normal training images, in memory, for what is fitted beside the networks.
         epoch: Epochs done.
         state: After this one.
         metrics: Means over its steps.

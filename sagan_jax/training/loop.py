@@ -41,12 +41,12 @@ class Totals(NamedTuple):
 
 
 class StepConfig(NamedTuple):
-    """What is compiled into a step.
+    """The settings that are compiled into a step.
 
     Attributes:
         flip: Whether images are mirrored at random.
         sharding: How a batch is split over devices, if it is.
-        many: How a first axis of models in the state is gone through, if there is one.
+        many: How the models along a first axis of the state are computed, if there is one.
     """
 
     flip: bool = False
@@ -95,11 +95,11 @@ def take_steps(
 
 
 traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
-"""A step that is traced only once, both for its metrics' shapes and for every program that contains it."""
+"""A step that is traced only once: for its metrics' shapes, and for every program that contains it."""
 
 
 def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
-    """Sums of nothing yet, with the metrics the detector's step has."""
+    """Sums of zero, with the metrics that the detector's step has."""
     _, metrics = traced_steps.eval_shape(detector, state, images, plan, 0, config)
     sums, bad = ({name: jnp.zeros(metric.shape, jnp.float32) for name, metric in metrics.items()} for _ in range(2))
     return Totals(sums, jnp.full((), -1, jnp.int32), bad)

@@ -1,4 +1,4 @@
-"""A score of how far an image lies from normal ones, given how complicated it is.
+"""A score of how far an image is from normal ones, corrected for how complicated it is.
 
 The reconstruction error of this literature mostly measures how complicated an image is. Here an image is compared with
 the normal training images instead, and what its complexity alone would explain is subtracted:
@@ -48,7 +48,7 @@ class Density(NamedTuple):
     """What is fitted on normal images.
 
     Attributes:
-        space: Where distances are measured.
+        space: What distances are measured in.
         bank: Normal images in it, unit vectors, `float32 [N, D]`.
         expected: The log distance to be expected of a normal image as complicated as this one.
     """
@@ -198,7 +198,7 @@ def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Flo
     """The log distance of each of the first so many kept images to the nearest others of all."""
 
     def one(index: Array) -> Array:
-        cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is no neighbour of its own
+        cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is not its own neighbour
         return jax.lax.top_k(cosines, neighbours)[0]
 
     return log_distance(jax.lax.map(one, jnp.arange(count), batch_size=FEATURE_BATCH))
@@ -241,7 +241,7 @@ def quadratic(terms: Float[Array, "n terms"]) -> Float[Array, "n weights"]:
 
 
 def fit_regression(terms: Float[Array, "n terms"], target: Float[Array, " n"]) -> Regression:
-    """Least squares with a ridge of 1 on terms of mean 0 and variance 1; one that never varies explains nothing."""
+    """Least squares with a ridge of 1 on terms of mean 0 and variance 1; one that never varies has the weight 0."""
     mean, scale = terms.mean(axis=0), jnp.maximum(terms.std(axis=0), 1e-3)
     design = quadratic((terms - mean[None]) / scale[None])
     weights = jnp.linalg.solve(design.T @ design + jnp.eye(design.shape[1]), design.T @ target)

@@ -2,8 +2,8 @@
 
 Filters are found by k-means on whitened patches, their responses thresholded and averaged over quarters of the image
 (Coates & Ng, "Learning feature representations with k-means", 2012). Within the principal components of these
-features, directions are kept in which images differ most for how much crops, mirrorings and colour changes of one image
-differ: Fisher's discriminant with each image a class of its own.
+features, directions are kept in which images differ most, compared with crops, mirrorings and colour changes of one
+image: Fisher's discriminant with each image as its own class.
 """
 
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ FEATURE_BATCH = 100
 LARGEST_SIDE = 32
 """Side in pixels that larger images are averaged down to before patches are taken."""
 THRESHOLD = 0.25
-"""Under which a filter's response counts as none."""
+"""Responses of a filter below this count as zero."""
 CONTRAST_FLOOR = 2.5e-3
 """Added to a patch's variance, of pixels in [-1, 1]: flat patches stay flat."""
 
 
 class Space(NamedTuple):
-    """Where distances are measured: F = 8 K features, D directions.
+    """The space that distances are measured in: F = 8 K features, D directions.
 
     Attributes:
         kernel: The patch filters, whitening included, `float32 [P, P, C, K]`.
@@ -54,7 +54,7 @@ def batches(images: Array | np.ndarray) -> Iterator[tuple[int, Array]]:
 
 @jax.jit
 def place(space: Space, images: Float[Array, "batch height width channel"]) -> Float[Array, "batch directions"]:
-    """Where images lie."""
+    """The places of images in the space, `[B, D]`."""
     return (features(space.kernel, space.offset, shrink(images)) - space.mean[None]) @ space.directions
 
 
@@ -161,7 +161,7 @@ def fit_filters(images: Array, key: Array, config: DensityConfig) -> tuple[Array
 def fit_directions(
     measured: Array, first: Array, second: Array, key: Array, rank: int, count: int
 ) -> tuple[Array, Array]:
-    """Where images differ most for how much two views of one image do, within the largest principal components.
+    """Directions in which images differ most, compared with two views of one image, within the largest components.
 
     Args:
         measured: Features of the images, `float32 [N, F]`.
