@@ -1,6 +1,9 @@
 """Fashion-MNIST, one kind of garment abnormal.
 
 python -m experiments.fashion_mnist --abnormal=Sandal
+
+Hours on 2 cores at the paper's settings. `--width=8 --train-images=2000 --test-images=1000 --epochs=2` takes a minute
+or two; expect a strict AUROC of about 0.32 from it, for sandals, below chance.
 """
 
 from collections.abc import Sequence
