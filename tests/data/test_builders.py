@@ -351,7 +351,7 @@ def test_sets_that_tfds_prepares_with_tensorflow_come_with_a_command_that_tfds_t
 
 
 def test_a_set_without_labels_is_refused_before_it_is_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(builders, "prepare", lambda builder: pytest.fail("it was to be prepared"))
+    monkeypatch.setattr(builders, "prepare_set", lambda builder: pytest.fail("it was to be prepared"))
     with pytest.raises(
         UserError, match=r"celeb_a/2\.1\.0 is not an image classification set: it needs image and label"
     ):
