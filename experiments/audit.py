@@ -10,7 +10,14 @@ A leak separates batches of one kind from batches of the other, but its sign var
 some classes far below 0.5. So the table also has the distance from 0.5. The audit keeps a checkpoint an epoch (about
 60 MB at the paper's width) and continues where it was stopped.
 
-An epoch's four evaluations of CIFAR-10's 15,000 test images take several minutes on 2 cores, most of it the images one
+    python -m experiments.audit --finished runs/table2/sagan-reference/cat/seed0 runs/table2/sagan-reference/frog/seed0
+
+accounts for finished runs, by the checkpoint of their last epoch and their history: what each choice alone does to the
+AUROC (statistics, size and order of the test batches, epoch, weights and scaling of the score, which label is 1), what
+all of them can do together, and what of the paper's figure is left. It is printed and written to `account.csv`. The
+terms of each image's score go to `scores-*.npz` beside it.
+
+An epoch's six evaluations of CIFAR-10's 15,000 test images take several minutes on 2 cores, most of it the images one
 by one; `--test-images=3000` takes every fifth. Expect statistics of batches in order to change the AUROC most; the
 figures are in docs/protocol.md.
 """
@@ -19,65 +26,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
+from experiments.account import (
+    ABOUT,
+    SCORES,
+    STATISTICS,
+    EpochReading,
+    account_for,
+    described,
+    readings_of,
+    save_scores,
+    score_epoch,
+)
 from experiments.leave_one_out import LeaveOneOut
 from experiments.record import made_by, read_results, result_lines, write_results
+from sagan_jax.config import require
 from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import find_method
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from sagan_jax.data.split import Split
-    from sagan_jax.detector import Detector, Scores, State
-
-STATISTICS = ("running", "batches shuffled", "batches in order", "each image alone")
-SCORES = {"0.2 R + 0.8 L": 0.2, "0.9 R + 0.1 L": 0.9, "R": 1.0, "L": 0.0}
 SELECTIONS = ("last", "best by test", "best by validation")
-
-
-class EpochReading(NamedTuple):
-    """AUROC of one epoch's model under one kind of statistics and one score; the validation loss chooses epochs."""
-
-    test_images: int
-    epoch: int
-    validation: float
-    statistics: str
-    score: str
-    auroc: float
-
-
-def judge_epoch(
-    detector: "Detector", state: "State", split: "Split", batch_size: int, seed: int
-) -> dict[tuple[str, str], float]:
-    """AUROC of one model under every kind of statistics and every score.
-
-    Args:
-        detector: The method.
-        state: Its state after an epoch.
-        split: The test set, normal images first.
-        batch_size: Of the test batches where BatchNorm sees a batch.
-        seed: Deals the shuffled batches.
-
-    Returns:
-        From `(statistics, score)` to AUROC.
-    """
-    import numpy as np
-
-    from sagan_jax.judging.metrics import auroc
-    from sagan_jax.judging.scoring import reference_protocol_scores, score_images
-
-    def batches(size: int, order: "np.ndarray | None" = None) -> "Scores":
-        return reference_protocol_scores(detector, state, split.test, batch_size=size, order=order)
-
-    shuffled = np.random.default_rng(seed).permutation(len(split.test))
-    scored = (score_images(detector, state, split.test), batches(batch_size, shuffled), batches(batch_size), batches(1))
-    return {
-        (statistics, name): auroc(split.test_labels, weight * scores.reconstruction + (1 - weight) * scores.latent)
-        for statistics, scores in zip(STATISTICS, scored, strict=True)
-        for name, weight in SCORES.items()
-    }
 
 
 def chosen(readings: Sequence[EpochReading], statistics: str, score: str, selection: str) -> EpochReading:
@@ -146,8 +113,43 @@ class Audit(LeaveOneOut):
 
     dataset: str = "cifar10"
     """The data set, as in the other experiments."""
+    abnormal: str = ""
+    """The class to be found, in no training image."""
+    finished: tuple[Path, ...] = ()
+    """Finished runs to account for, in place of training one."""
+    batch_sizes: tuple[int, ...] = (32, 64, 128)
+    """Sizes of test batches in order, beside that of training."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no audit can have."""
+        super().__post_init__()
+        require(bool(self.abnormal or self.finished), "abnormal", self.abnormal, "a class, unless there is --finished")
+        require(all(size >= 1 for size in self.batch_sizes), "batch_sizes", self.batch_sizes, "at least 1 each")
 
     def __call__(self) -> None:
+        """Accounts for finished runs, or trains one and judges its epochs."""
+        if self.finished:
+            self.account_for_finished()
+        else:
+            self.audit()
+
+    def account_for_finished(self) -> None:
+        """Prints and writes the accounts of finished runs."""
+        from sagan_jax import device
+
+        machine = device.start_run(self.hardware)
+        out, lines = self.output.out or Path("runs") / "account", []
+        for folder in self.finished:
+            run = account_for(folder, self.dataset, self.tfds.data_dir, self.batch_sizes, self.thinning.test_images)
+            print(f"{run.title}\n{described(run.lines, run.paper)}\n", flush=True)
+            save_scores(out, run)
+            about = dict(zip(ABOUT, run.about, strict=True))
+            lines += [about | line._asdict() | {"paper": run.paper} for line in run.lines]
+            made = made_by(machine.name)
+            write_results(out / "account.csv", [made | line for line in lines])
+        print(f"written to {out / 'account.csv'}")
+
+    def audit(self) -> None:
         """Trains, with a checkpoint an epoch, judges the epochs not judged yet, and prints the table."""
         from sagan_jax import device, run_folder
         from sagan_jax.runs import checkpoint
@@ -172,9 +174,10 @@ class Audit(LeaveOneOut):
                 if any(int(line["epoch"]) == epoch for line in lines):
                     continue
                 state = checkpoint.restore(checkpoints, prepared.like, epoch).state
-                values = judge_epoch(prepared.detector, state, split, training.batch_size, training.seed)
-                validation = row[checkpoint.VALIDATION]
-                judged = [EpochReading(count, epoch, validation, *names, value) for names, value in values.items()]
+                scored = score_epoch(
+                    prepared.detector, state, split, training.batch_size, training.seed, self.batch_sizes
+                )
+                judged = readings_of(split.test_labels, scored, epoch, row[checkpoint.VALIDATION])
                 lines += result_lines(judged, made)
                 write_results(path, lines)
                 print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import in_turn
 from experiments.record import made_by, result_lines, write_results
+from sagan_jax.config import Precision
 from sagan_jax.flags import run_experiment
 
 
@@ -79,7 +80,7 @@ class Many:
             write_results(self.out, result_lines(rows, made))
 
 
-def calls(case: ManyCase, steps: int) -> dict[str, Callable[[], Any]]:
+def calls(case: ManyCase, steps: int, precision: Precision = "float32") -> dict[str, Callable[[], Any]]:
     """Each way of taking so many steps of every model."""
     import jax
     import jax.numpy as jnp
@@ -90,7 +91,7 @@ def calls(case: ManyCase, steps: int) -> dict[str, Callable[[], Any]]:
     from sagan_jax.training.loop import PLAIN_STEP, run_steps, start_totals
     from sagan_jax.training.plan import plan_epoch
 
-    detector = sagan(SaganConfig(width=case.width))
+    detector = sagan(SaganConfig(width=case.width, precision=precision))
     shape = (case.size, case.size, 3)
     images = jax.device_put(np.random.default_rng(0).integers(0, 256, (case.batch * steps, *shape), np.uint8))
     keys = jax.random.split(jax.random.key(0), case.models)

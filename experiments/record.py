@@ -114,7 +114,9 @@ def rows_of(result: dict[str, Any]) -> list[Row]:
 
 
 def collect(folder: Path, table: Table) -> list[Row]:
-    """The rows of all finished runs in a folder that are of the table, whatever the depth."""
+    """The rows of a table: of all finished runs in a folder, whatever the depth, or of a file of rows."""
+    if folder.is_file():
+        return [row for row in read_table_rows(folder) if row.dataset.startswith(table.dataset)]
     results = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("result.json")))
     return [row for result in results if result["dataset"].startswith(table.dataset) for row in rows_of(result)]
 

@@ -18,36 +18,29 @@ and is not a result.
 
 import csv
 import io
-import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
-from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
+from experiments.cells import JUDGING, CellRun, RunSettings, load_splits, prepare_cell
+from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged_rows, read_results, read_table_rows, result_lines, write_results
 from experiments.variants import VARIANTS
-from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, Site, TrainingConfig
+from sagan_jax.config import HardwareConfig, OutputConfig, Preset
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
-from sagan_jax.methods.table import METHODS
-
-if TYPE_CHECKING:
-    from sagan_jax.data.split import Split
 
 RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tables:
+class Tables(RunSettings):
     """Print the paper's Table 2 or 3 with our figures beside its own, after running or recording what is missing."""
 
     table: Literal[2, 3]
     """2 is CIFAR-10, 3 the bolts."""
-    site: Site = "station"
-    """Which bolts table 3 is of: those of one inspection station, or the harder ones of the field."""
     train: bool = False
     """Run the cells that have no result yet."""
     collect: bool = False
@@ -62,19 +55,12 @@ class Tables:
     """The seeds `train` runs."""
     preset: Preset = "paper"
     """The settings `train` takes: those of the method's paper, or of its authors' released code."""
-    epochs: int = 15
-    """How many epochs `train` trains."""
-    thinning: ThinningConfig = field(default_factory=ThinningConfig)
-    size: int | None = None
-    """Side of the images; by default 32 for table 2 and 128 for table 3."""
-    runs: Path = Path("runs")
-    """The folder of runs: `train` adds to it, `collect` looks for results everywhere in it."""
     record: Path | None = None
     """The file of results on record; by default the one in experiments/results."""
-    tfds: TfdsConfig = field(default_factory=TfdsConfig)
 
     def __post_init__(self) -> None:
         """Raises UserError for a name that is not one of those there are."""
+        super().__post_init__()
         classes = TABLES[self.table].classes
         for kind, names, known in (("methods", self.methods, VARIANTS), ("classes", self.classes or (), classes)):
             if unknown := [name for name in names if name not in known]:
@@ -82,7 +68,7 @@ class Tables:
 
     def __call__(self) -> None:
         """Trains and records if asked to, then prints."""
-        table = TABLE_3_IN_THE_FIELD if self.table == 3 and self.site == "field" else TABLES[self.table]
+        table = self.of_table(self.table)
         record = self.record or RESULTS / f"table{self.table}.csv"
         if self.train:
             run_cells(self, table)
@@ -245,49 +231,25 @@ TABLE_FORMATS: dict[str, Callable[[Sequence[Cell]], str]] = {
 }
 
 
-def load_splits(options: Tables, table: Table) -> "Callable[[str], Split]":
-    """From a class to its split; the set is read once."""
-    from sagan_jax.data.split import leave_one_out
-
-    if options.table == 3:
-        from sagan_jax.data.bolts.scenes import load_bolts
-
-        bolts = load_bolts(size=options.size or table.size, site=options.site, cache_dir=options.runs / "bolt-scenes")
-        return lambda _: bolts
-    dataset = load_dataset(table.dataset, options.size or table.size, options.tfds.data_dir)
-    return lambda abnormal: leave_one_out(dataset, abnormal)
-
-
 def run_cells(options: Tables, table: Table) -> None:
     """Runs the cells without a result, seed by seed, so that the table fills evenly; skips those run elsewhere."""
     from sagan_jax import device, run_folder
-    from sagan_jax.runs.prepare import prepare
     from sagan_jax.runs.provenance import command
     from sagan_jax.runs.run import run
 
-    split_of = load_splits(options, table)
+    split_of = load_splits(options, options.table)
     machine = device.start_run(HardwareConfig())
-    output, judging = OutputConfig(resume=True), JudgingConfig(protocol="both")
     for seed in options.seeds:
         for abnormal in options.classes or table.classes:
             for name in options.methods:
-                variant = VARIANTS[name]
-                place = (
-                    f"table{options.table}" + ("-station" if options.table == 3 and options.site == "station" else ""),
-                    f"{name}-{options.preset}",
-                    re.sub(r"\W+", "_", abnormal),
-                    f"seed{seed}",
-                )
-                folder = options.runs.joinpath(*place)
+                cell_run = CellRun(options.table, name, options.preset, abnormal, seed)
+                folder = options.folder(cell_run)
                 if (folder / "result.json").exists():
                     continue
-                split = options.thinning.thin(split_of(abnormal))
-                method = METHODS[variant.method]
-                training = TrainingConfig(epochs=options.epochs, batch_size=method.batch_size, seed=seed)
-                prepared = prepare(split, method, variant.model(options.preset), training, judging.map)
-                print(f"{variant.title}, {abnormal} abnormal, seed {seed}", file=sys.stderr, flush=True)
+                prepared = prepare_cell(options, cell_run, split_of(abnormal))
+                print(cell_run.title, file=sys.stderr, flush=True)
                 try:
-                    run(prepared, folder, machine, command(), output=output, judging=judging)
+                    run(prepared, folder, machine, command(), output=OutputConfig(resume=True), judging=JUDGING)
                 except run_folder.InUseError:
                     print(f"{folder} is being trained elsewhere: skipped", file=sys.stderr, flush=True)
 

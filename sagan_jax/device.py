@@ -65,6 +65,25 @@ def start(device: Device = "auto") -> str:
     return f"cpu ({os.cpu_count()} cores{kernels})"
 
 
+def float32_products() -> str:
+    """How a float32 product is computed here: "float32", or "TF32", with mantissas of 10 bits, as GPUs do by default.
+
+    The environment variable `JAX_DEFAULT_MATMUL_PRECISION=highest` has GPUs compute them in float32.
+    """
+    import jax
+
+    default: Any = jax.config.values.get("jax_default_device")
+    found = default if hasattr(default, "platform") else jax.local_devices()[0]
+    wanted = jax.config.values.get("jax_default_matmul_precision")
+    exact = wanted in ("highest", "float32") or os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
+    if found.platform == "cpu" or exact:
+        return "float32"
+    if found.platform == "gpu":
+        old = float(getattr(found, "compute_capability", None) or 8) < 8  # before Ampere
+        return "float32" if old else "TF32"
+    return f"the device's default ({wanted or 'default'})"
+
+
 def _seen() -> str:
     """What JAX finds here, in words: its kinds of devices, or why it finds none."""
     import jax

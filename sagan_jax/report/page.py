@@ -226,7 +226,8 @@ def settings_by_heading(config: Mapping[str, Any], result: Mapping[str, Any]) ->
     groups |= {name.capitalize(): dict(value) for name, value in config.items() if isinstance(value, Mapping)}
     made = dict(result.get("provenance", {}))
     packages = made.pop("packages", {})
-    facts = {"device": result.get("device"), "seconds of training": result.get("train_seconds")} | made | packages
+    facts = {"device": result.get("device"), **result.get("arithmetic", {})}
+    facts |= {"seconds of training": result.get("train_seconds")} | made | packages
     groups["Provenance"] = {name: value for name, value in facts.items() if value is not None}
     return groups
 

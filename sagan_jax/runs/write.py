@@ -10,7 +10,7 @@ from sagan_jax.data.image_file import resize
 from sagan_jax.data.mask import reduce
 from sagan_jax.data.split import take
 from sagan_jax.detector import State
-from sagan_jax.device import Machine
+from sagan_jax.device import Machine, float32_products
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrated, threshold
 from sagan_jax.judging.scoring import score_images, score_photographs
@@ -51,6 +51,10 @@ def write(
         "map_limit": evaluated.map_limit,
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": machine.name,
+        "arithmetic": {
+            "networks": getattr(prepared.settings, "precision", "float32"),
+            "float32_products": float32_products(),
+        },
         "provenance": provenance(argv, machine.name, prepared.training.seed),
     }
     shares = calibrated(trained.judged.calibration, evaluated.scores.total)

@@ -67,6 +67,13 @@ def test_a_committed_run_is_collected_with_what_made_it(tmp_path):
     assert read_table_rows(tmp_path / "t.csv") == rows
 
 
+def test_a_file_of_rows_from_another_machine_is_collected_as_runs_are(tmp_path):
+    rows = [row(dataset="cifar10"), row(dataset="bolts at a station", abnormal="damaged")]
+    run_folder.write_csv(tmp_path / "brought.csv", Row._fields, rows)
+    assert collect(tmp_path / "brought.csv", TABLES[2]) == rows[:1]
+    assert collect(tmp_path / "brought.csv", TABLES[3]) == rows[1:]
+
+
 def test_a_cell_measured_again_replaces_the_old_row_and_no_other():
     old, other, new = row(auroc=0.1), row(seed=1), row(auroc=0.2)
     assert merged_rows([old, other], [new]) == [new, other]

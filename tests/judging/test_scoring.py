@@ -4,6 +4,7 @@ import pytest
 
 from sagan_jax.config import SaganConfig
 from sagan_jax.errors import UserError
+from sagan_jax.judging import scoring
 from sagan_jax.judging.calibration import Calibration, calibrate, calibrated, threshold
 from sagan_jax.judging.scoring import reference_protocol_scores, score_batch, score_images
 from sagan_jax.methods.sagan import sagan
@@ -64,6 +65,19 @@ def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state
     # Dealt by hand: the first batch is images order[:4], and their scores come back to their own places.
     by_hand = score_batch(DETECTOR, state, IMAGES[order[:4]], "batch")
     np.testing.assert_array_equal(shuffled.total[order[:4]], by_hand.total)
+
+
+def test_an_accelerator_scores_many_batches_in_one_call_with_the_same_result(state, monkeypatch):
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    expected = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4, order=order)
+    called, together = [], scoring._score_batches
+    monkeypatch.setattr(scoring, "_score_batches", lambda *operands: called.append(1) or together(*operands))
+    monkeypatch.setattr(scoring, "_BATCHES", 2)
+    monkeypatch.setattr(scoring.native, "for_cpu", lambda: False)
+    found = reference_protocol_scores(DETECTOR, state, IMAGES, batch_size=4, order=order)
+    assert called == [1]  # two batches of the three; the last has three images
+    for name in ("reconstruction", "latent", "total"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4)
 
 
 def test_only_the_wanted_pictures_come_back_and_are_computed(state):
