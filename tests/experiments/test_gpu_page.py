@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from mean_detector import METHOD
+from mean_detector import MEAN, METHOD
 
 from experiments import benchmark, plan, speed
 from experiments.cards import PEAKS, peak
@@ -43,8 +43,11 @@ def test_the_page_has_the_commands_that_are_rehearsed():
     assert {name for name, _ in COMMANDS} == set(TINY)
 
 
-def test_a_device_that_is_the_cpu_agrees_with_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["mean", pytest.param("sagan", marks=pytest.mark.slow)])
+def test_a_device_that_is_the_cpu_agrees_with_it(method, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if method == "mean":
+        monkeypatch.setattr("sagan_jax.methods.sagan.sagan", lambda settings: MEAN)
     for name, flags in COMMANDS:
         if name == "parity":
             run(name, flags)

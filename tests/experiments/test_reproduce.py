@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from mean_detector import METHOD
+from mean_detector import MEAN, METHOD
 
 from experiments import plan, speed
 from experiments.cells import CellRun, RunSettings
@@ -17,6 +17,7 @@ from experiments.reproduce import Reproduce, main, time_limit
 from experiments.speed import Kind, Speed, models_that_fit, reckoned
 from experiments.variants import VARIANTS, Variant
 from sagan_jax import run_folder
+from sagan_jax.config import TrainingConfig
 from sagan_jax.methods.table import METHODS
 
 DIGITS = Table("digits", "digits", ("3", "4"), {}, size=16, epochs=15, train_images=1271, test_images=526)
@@ -116,6 +117,14 @@ def test_models_are_taken_away_until_the_compiler_says_they_fit(monkeypatch):
     assert asked == [10, 7, 5]
     monkeypatch.setattr(plan, "device_memory", lambda: None)
     assert plan.models_at_once(kind, 10) == 10
+
+
+def test_the_compiler_says_what_a_program_takes_and_each_model_adds_the_same():
+    kind = Kind(MEAN, (16, 16, 3), 64, 80, TrainingConfig(epochs=1, batch_size=8))
+    taken = [speed.program_memory(kind, models) for models in (2, 4, 8)]
+    images, state = 80 * 16 * 16 * 3, 16 * 16 * 3 * 4
+    assert taken[0] > images + 2 * state
+    assert taken[2] - taken[1] == pytest.approx(2 * (taken[1] - taken[0]), rel=0.2)
 
 
 def test_a_kind_of_twice_the_arithmetic_is_half_as_fast():
