@@ -68,6 +68,7 @@ class Benchmark:
         from sagan_jax.run_folder import write_json
         from sagan_jax.runs.provenance import command, provenance
 
+        self.out.parent.mkdir(parents=True, exist_ok=True)
         where = start_beside_torch(self.device)
         on_cpu = torch_device() == "cpu"
         product = matmul_peak()

@@ -39,6 +39,7 @@ def write_results(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
     names = tuple(dict.fromkeys(name for line in lines for name in line))
     header = (*names, *(name for name in PROVENANCE if name not in names))
+    path.parent.mkdir(parents=True, exist_ok=True)
     run_folder.write_csv(path, header, [[line.get(name, "") for name in header] for line in lines])
 
 

@@ -72,9 +72,9 @@ def float32_products() -> str:
     """
     import jax
 
-    default: Any = jax.config.values.get("jax_default_device")
+    settings: Any = jax.config
+    default, wanted = settings.jax_default_device, settings.jax_default_matmul_precision
     found = default if hasattr(default, "platform") else jax.local_devices()[0]
-    wanted = jax.config.values.get("jax_default_matmul_precision")
     exact = wanted in ("highest", "float32") or os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
     if found.platform == "cpu" or exact:
         return "float32"

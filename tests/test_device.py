@@ -19,5 +19,5 @@ def test_a_cpu_multiplies_float32_as_float32():
 def test_a_gpu_rounds_its_products_unless_told_otherwise(capability, wanted, told, monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(platform="gpu", compute_capability=capability)])
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    with jax.default_matmul_precision(wanted):
+    with jax.default_device(None), jax.default_matmul_precision(wanted):
         assert device.float32_products() == told
