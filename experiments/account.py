@@ -90,7 +90,7 @@ def aurocs(labels: "np.ndarray", scores: "Scores", weights: Mapping[str, float] 
     """AUROC by every score that is made of R and L.
 
     Args:
-        labels: 1 is abnormal.
+        labels: True is abnormal.
         scores: Of the test images.
         weights: Of R, by the score's name.
 

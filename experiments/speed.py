@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +79,7 @@ def models_that_fit(bytes_limit: int, image_bytes: int, program_bytes: int, mode
     return max(1, math.floor((bytes_limit * MEMORY_SHARE - image_bytes) / each))
 
 
+@lru_cache
 def program_memory(kind: Kind, models: int) -> int:
     """Bytes a program of so many models takes, by its compiler, which caches it on disk; 0 if it does not say."""
     import jax

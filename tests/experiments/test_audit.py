@@ -57,7 +57,7 @@ def test_an_epoch_that_is_known_from_the_history_alone_counts_in_the_reference_p
 
 def test_scaling_each_term_over_the_test_set_can_change_the_order_and_scaling_their_sum_cannot():
     """R tells nothing here and is a hundred times L, which tells all: scaled, both weigh the same."""
-    labels = np.array([0, 0, 1, 1])
+    labels = np.array([False, False, True, True])
     scores = Scores(
         total=np.zeros(4), reconstruction=np.array([100.0, 300.0, 150.0, 200.0]), latent=np.array([1.0, 2.0, 3.0, 4.0])
     )
