@@ -5,11 +5,10 @@ choice by itself against the strict one, and what no choice explains.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.datasets import load_dataset
 from experiments.paper import TABLES
 from experiments.variants import recognise
 from sagan_jax.errors import UserError
@@ -17,7 +16,7 @@ from sagan_jax.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from sagan_jax.data.split import Split
+    from sagan_jax.data.split import Dataset, Split
     from sagan_jax.detector import Detector, Scores, State
 
 SCORES = {"0.2 R + 0.8 L": 0.2, "0.9 R + 0.1 L": 0.9, "R": 1.0, "L": 0.0}
@@ -227,8 +226,7 @@ def described(lines: Sequence[AccountLine], paper: float | None) -> str:
 
 def account_for(
     folder: Path,
-    dataset: str,
-    data_dir: Path | None = None,
+    load: "Callable[[int], Dataset]",
     sizes: Sequence[int] = (),
     test_images: int | None = None,
 ) -> Account:
@@ -236,8 +234,7 @@ def account_for(
 
     Args:
         folder: The run's.
-        dataset: The name of its set, as `load_dataset` takes it.
-        data_dir: A TFDS data folder.
+        load: From the side of the images in pixels to the run's set.
         sizes: Of test batches in order, beside that of training.
         test_images: Score so many of the run's test images, evenly spread; by default all.
 
@@ -253,7 +250,7 @@ def account_for(
     if result is None:
         raise UserError(f"{folder} has not ended: it has no result.json")
     images, training, abnormal = result["images"], result["training"], result["abnormal"]
-    loaded = load_dataset(dataset, model.image_shape[0], data_dir)
+    loaded = load(model.image_shape[0])
     if loaded.name != result["dataset"]:
         raise UserError(f"{folder} is of {result['dataset']}, not of {loaded.name}; name its set with --dataset")
     tested = images["test_normal"] + images["test_abnormal"]
@@ -278,5 +275,5 @@ def save_scores(folder: Path, run: Account) -> None:
     for name, scores in run.scored.items():
         arrays |= {f"{name}: R": scores.reconstruction, f"{name}: L": scores.latent}
     folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"\W+", "_", "-".join(map(str, run.about[:5])))
+    name = re.sub(r"[^\w-]+", "_", "-".join(map(str, run.about[:5])))
     np.savez_compressed(folder / f"scores-{name}.npz", labels=run.labels, **arrays)

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments.account import (
     ABOUT,
@@ -38,11 +39,15 @@ from experiments.account import (
     save_scores,
     score_epoch,
 )
+from experiments.datasets import load_dataset
 from experiments.leave_one_out import LeaveOneOut
 from experiments.record import made_by, read_results, result_lines, write_results
 from sagan_jax.config import require
 from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import find_method
+
+if TYPE_CHECKING:
+    from sagan_jax.data.split import Dataset
 
 SELECTIONS = ("last", "best by test", "best by validation")
 
@@ -139,8 +144,12 @@ class Audit(LeaveOneOut):
 
         machine = device.start_run(self.hardware)
         out, lines = self.output.out or Path("runs") / "account", []
+
+        def load(size: int) -> "Dataset":
+            return load_dataset(self.dataset, size, self.tfds.data_dir)
+
         for folder in self.finished:
-            run = account_for(folder, self.dataset, self.tfds.data_dir, self.batch_sizes, self.thinning.test_images)
+            run = account_for(folder, load, self.batch_sizes, self.thinning.test_images)
             print(f"{run.title}\n{described(run.lines, run.paper)}\n", flush=True)
             save_scores(out, run)
             about = dict(zip(ABOUT, run.about, strict=True))
