@@ -26,6 +26,8 @@ FIRST = ("cat", "frog")
 """Classes that come before the others: the README's example, and the paper's easiest."""
 MEASURING = 40.0
 """Seconds after which nothing more is measured; what is left of a minute is for reckoning."""
+COUNTED = 32
+"""Side of the images for which arithmetic is counted."""
 ENDING = 15.0
 """Seconds a run takes at its end, beside scoring: intervals, pictures, report."""
 
@@ -158,8 +160,17 @@ def measure_kinds(
     """
     measured = measured or measure_speed
     speeds: dict[KindName, Speed] = {}
-    first: tuple[Speed, float] | None = None  # what was measured first, and its arithmetic once that is wanted
+    first: tuple[Speed, CellRun] | None = None  # what was measured first
+    counted: dict[tuple[str, str], float] = {}
     started, longest = time.monotonic(), 0.0
+
+    def work(run: CellRun) -> float:
+        """Operations an image: counted at `COUNTED` pixels a side, for that takes seconds; they grow as the pixels."""
+        key = (run.method, run.preset)
+        if key not in counted:
+            counted[key] = arithmetic(cell_kind(settings, run, 1)._replace(image_shape=(COUNTED, COUNTED, 3)))
+        return counted[key] * (settings.size_of(run.table) / COUNTED) ** 2
+
     with TemporaryDirectory() as scratch:
         for run in left:
             name = kind_name(run)
@@ -176,7 +187,7 @@ def measure_kinds(
                     say(f"as one program {speed.training:.0f} images/s, one model alone {alone.training:.0f}")
                     if alone.training > speed.training:
                         together, speed = False, alone
-                first = first or (speed, 0.0)
+                first = first or (speed, run)
                 longest = max(longest, time.monotonic() - begun)
                 say(
                     f"{name.method} ({name.preset}), table {name.table}, {speed.models} "
@@ -184,10 +195,8 @@ def measure_kinds(
                     f"{speed.scoring:.1f} scored, compiled in {speed.compiling:.0f} s"
                 )
             else:
-                base = next(iter(speeds))
-                known = cell_kind(settings, next(run for run in left if kind_name(run) == base), 1)
-                first = first[0], first[1] or arithmetic(known)
-                speed = reckoned(first[0], arithmetic(kind) / first[1])
+                speed = reckoned(first[0], work(run) / work(first[1]))
+                speed = speed._replace(models=len(fellows) if together else 1)
             speeds[name] = speed
     return speeds
 
