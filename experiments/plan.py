@@ -277,13 +277,13 @@ def plan_text(chosen: Chosen) -> str:
     lines, total = [], 0.0
     for part in chosen.whole:
         total += part.seconds / 60
-        lines.append(f"{_minutes(part):>10}  until {total:7.1f} min  {part.title}")
+        lines.append(f"{_minutes(part):>12}  until {total:7.1f} min  {part.title}")
     head = f"to be run: {sum(len(part.runs) for part in chosen.whole)} cells, {total:.1f} minutes" if lines else ""
     if chosen.left_out:
         needed = sum(part.seconds for part in chosen.left_out) / 60
         cells = sum(len(part.runs) for part in chosen.left_out)
         lines.append(f"not held by the budget: {cells} cells, which take {needed:.1f} minutes more")
-        lines += [f"{_minutes(part):>10}  {'':18}  {part.title}" for part in chosen.left_out]
+        lines += [f"{_minutes(part):>12}  {'':17}  {part.title}" for part in chosen.left_out]
         lines += [
             f"begun within what is left: {part.title}; the same command goes on from its last whole epoch"
             for part in chosen.begun

@@ -131,8 +131,8 @@ class Reproduce(RunSettings):
         self.record()
         if limit.reached:
             _say("the budget is spent: the same command goes on from the last whole epoch")
-        files = " and ".join(str(self.runs / f"table{number}.csv") for number in self.tables)
-        print(f"{done} cells run; recorded in {files}")
+        files = [path for number in self.tables if (path := self.runs / f"table{number}.csv").exists()]
+        print(f"{done} cells run" + (f"; results are in {' and '.join(map(str, files))}" if files else ""))
 
     def is_done(self, run: CellRun) -> bool:
         """Whether a cell has a result in its folder, or one of this size is on record."""
