@@ -117,6 +117,8 @@ class Score:
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
+        if self.maps is not None:
+            verdicts.check_pictures(files, self.maps)
         model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
         asked = self.false_positive_rate
         rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
@@ -212,13 +214,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:  # a wrong command line is an error as any other
         command = parse(argv)
         return command()
 
     return guarded(work, resumable=argv[:1] == ["train"])
+
+
+def with_home(argv: Sequence[str]) -> list[str]:
+    """A command line with `--flag=~/…` in the home folder: shells leave that alone, and it would be a folder `~`."""
+    return [
+        f"{flag}{equals}{Path(value).expanduser()}" if flag.startswith("--") and value.startswith("~/") else given
+        for given in argv
+        for flag, equals, value in [given.partition("=")]
+    ]
 
 
 def parse(argv: list[str]) -> Any:
@@ -254,7 +265,7 @@ def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:
         experiment = parse_as(kind, f"python -m experiments.{name}", argv)

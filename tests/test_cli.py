@@ -344,6 +344,24 @@ def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bo
             assert drawn.size == (30, 20)
 
 
+def test_a_command_that_cannot_end_well_is_refused_before_it_begins(run_of_bottles, normal_files, tmp_path, capsys):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    for flag in (
+        f"--out={tmp_path / 'folder.csv'}",
+        f"--maps={tmp_path / 'file'}",
+        f"--out={tmp_path / ('l' * 260)}.csv",
+    ):
+        assert main(["score", str(run_of_bottles), *map(str, normal_files), flag]) == 2
+        assert "normal" not in capsys.readouterr().out
+
+
+def test_a_flag_with_a_tilde_is_in_the_home_folder_not_in_one_called_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = ["score", "run", "~/a.png", "--out=~/x.csv", "--maps=~", "--method=a:~/b"]
+    assert cli.with_home(given) == ["score", "run", "~/a.png", f"--out={tmp_path}/x.csv", "--maps=~", "--method=a:~/b"]
+
+
 def test_an_image_in_memory_gets_the_verdict_of_its_file(run_of_bottles, bottles, tmp_path):
     files = [bottles / "test/broken/000.png", bottles / "test/good/000.jpg"]
     rows = scored(run_of_bottles, tmp_path, *files, flags=[f"--maps={tmp_path / 'maps'}"], code=1)

@@ -15,6 +15,7 @@ UNREAD = (  # suffixes of images that are not read: named, never passed over
     *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef"),
     *(".srw", ".3fr", ".fff", ".iiq", ".mos", ".erf", ".kdc", ".dcr", ".mrw", ".rwl", ".x3f"),
 )
+COPIES = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")  # folders that systems make: thumbnails, deleted files
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc"), "HEIF")
 BRANDS |= dict.fromkeys((b"mif1", b"msf1"), "HEIF")
 MAGIC = {
@@ -89,4 +90,6 @@ def why_not_read(path: Path) -> str:
         return f"{allowed}; HEIC is read once pillow-heif is installed: pip install pillow-heif"
     if kind == "AVIF" and "AVIF" not in formats():
         return f"{allowed}; AVIF is read by Pillow 11.3 and newer"
-    return allowed if kind is None or kind in formats() else f"{allowed} but {kind}"
+    if kind in formats():
+        return f"begins as {kind}, but is damaged or of a variant that is not read"
+    return allowed if kind is None else f"{allowed} but {kind}"
