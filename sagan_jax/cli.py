@@ -114,7 +114,7 @@ class Score:
         if self.resume and self.out is None:
             raise UserError("--resume goes on with the file that --out names; name it")
         device.start(self.device)
-        files = list_files(self.images, sys.stdin.buffer.read)
+        files = list_files(self.images, standard_input)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
         if self.maps is not None:
@@ -221,6 +221,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command()
 
     return guarded(work, resumable=argv[:1] == ["train"])
+
+
+def standard_input() -> bytes:
+    """All of standard input; raises UserError if the command was started without one."""
+    try:
+        return sys.stdin.buffer.read()
+    except (AttributeError, OSError) as error:  # Python has None for one that is closed
+        raise UserError("- is for a list on standard input, and there is none") from error
 
 
 def with_home(argv: Sequence[str]) -> list[str]:

@@ -57,6 +57,9 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 141
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and error.filename is None and not is_working_folder_there():
+            print("error: the working folder is no longer there; go to one that is", file=sys.stderr)
+            return 2
         if not isinstance(error, OSError) or error.errno not in SYSTEMS:
             return crashed(error)
         goes_on = ", and --resume goes on from it" if resumable else ""
@@ -72,6 +75,15 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return code if isinstance(code, int) else 0
+
+
+def is_working_folder_there() -> bool:
+    """Whether the folder that relative paths begin at exists."""
+    try:
+        os.getcwd()  # noqa: PTH109 (no path is wanted)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def crashed(error: Exception) -> int:

@@ -43,6 +43,15 @@ def test_a_name_or_limit_of_the_system_ends_in_2_with_the_file(number, capsys):
     )
 
 
+def test_a_working_folder_that_is_gone_ends_in_2(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert guarded(Path.cwd) == 2
+    assert capsys.readouterr().err == "error: the working folder is no longer there; go to one that is\n"
+
+
 def test_a_name_that_the_terminal_has_no_letters_for_is_printed_as_an_escape():
     script = "from sagan_jax.exit_codes import guarded; guarded(lambda: print('Ü.png'))"
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

@@ -167,7 +167,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
     except UserError:
         raise
     except Image.UnidentifiedImageError:
-        raise unusable(path, why_not_read(path)) from None
+        raise unusable(path, why_not_read(path, content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind

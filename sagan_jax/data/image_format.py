@@ -66,9 +66,13 @@ def kind_of(path: Path) -> str | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
         with path.open("rb") as file:
-            start = file.read(32)
+            return kind_of_bytes(file.read(32))
     except OSError:
         return None
+
+
+def kind_of_bytes(start: bytes) -> str | None:
+    """The image format that a file's first bytes, 32 or more, say it has; None for anything else."""
     if start[4:8] == b"ftyp":
         return BRANDS.get(start[8:12])
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
@@ -83,10 +87,10 @@ def is_raw(path: Path) -> bool:
     return path.suffix.lower() not in ("", *SUFFIXES) and kind_of(path) == "TIFF"
 
 
-def why_not_read(path: Path) -> str:
-    """Why a file that Pillow does not know cannot be read, and what helps."""
+def why_not_read(path: Path, content: bytes | None = None) -> str:
+    """Why a file, or the content of one, that Pillow does not know cannot be read, and what helps."""
     allowed = f"not an image of an allowed format ({', '.join(formats())})"
-    if (kind := kind_of(path)) == "HEIF" and "HEIF" not in formats():
+    if (kind := kind_of(path) if content is None else kind_of_bytes(content)) == "HEIF" and "HEIF" not in formats():
         return f"{allowed}; HEIC is read once pillow-heif is installed: pip install pillow-heif"
     if kind == "AVIF" and "AVIF" not in formats():
         return f"{allowed}; AVIF is read by Pillow 11.3 and newer"

@@ -89,6 +89,28 @@ def test_a_jpeg_that_was_filled_up_with_zeros_is_cut_short(tmp_path):
         assert read_image(path).shape == (200, 300, 3)
 
 
+def test_a_jpeg_that_was_cut_and_closed_again_is_read_with_grey_for_the_rest(tmp_path):
+    """Pillow does not tell it from a whole one; if it ever does, it is to be refused."""
+    whole = save(tmp_path / "a.jpg", picture(0, (200, 300, 3))).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    found = read_image(tmp_path / "a.jpg", channels=1)
+    assert found[:50].std() > 20
+    assert found[-8:].std() == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what is wrong with the EXIF
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0Exif\0\0II*\0\x08\0\0\0\0\0", b"Exif\0\0II*\0\xff\xff\0\0", 0, 9, 99]
+)
+def test_an_orientation_that_cannot_be_read_leaves_the_image_as_it_lies(tmp_path, exif):
+    if isinstance(exif, int):
+        exif, orientation = Image.Exif(), exif
+        exif[0x0112] = orientation
+    flat = np.zeros((16, 32, 3), np.uint8)
+    flat[:, 16:] = 200
+    np.testing.assert_allclose(read_image(save(tmp_path / "a.jpg", flat, exif=exif, quality=100)), flat, atol=3)
+
+
 def test_a_known_format_that_cannot_be_read_is_not_called_a_foreign_one(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiff(bytes(16), 1, 2, bits=64, sample_format=3))
     with pytest.raises(UserError, match="begins as TIFF, but is damaged or of a variant that is not read"):
@@ -257,6 +279,25 @@ def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_pat
     found = read_image(save(tmp_path / "b.heic", np.full((16, 32, 3), 90, np.uint8)))
     assert found.shape == (16, 32, 3)
     np.testing.assert_allclose(found, 90, atol=4)
+
+
+def test_heic_of_all_kinds_is_an_image_or_refused_by_name(tmp_path):
+    plugin = pytest.importorskip("pillow_heif")
+    assert "HEIF" in image_format.formats()
+    flat = np.full((16, 32, 3), 200, np.uint8)
+    clear = np.concatenate([flat, np.full((16, 32, 1), 51, np.uint8)], axis=-1)
+    np.testing.assert_allclose(read_image(save(tmp_path / "clear.heic", clear, quality=100)), 40, atol=2)
+    assert read_image(save(tmp_path / "grey.heic", flat[..., 0]), channels=1).shape == (16, 32, 1)
+    deep = plugin.from_bytes(mode="RGB;16", size=(32, 16), data=(flat.astype(np.uint16) * 257).tobytes())
+    deep.save(tmp_path / "deep.heic", quality=100)  # of twelve bits
+    np.testing.assert_allclose(read_image(tmp_path / "deep.heic"), 200, atol=2)
+    views = [Image.fromarray(flat), Image.fromarray(flat // 2)]
+    views[0].save(tmp_path / "burst.heic", save_all=True, append_images=views[1:])
+    whole = (tmp_path / "grey.heic").read_bytes()
+    (tmp_path / "cut.heic").write_bytes(whole[: len(whole) // 2])
+    for name, reason in (("burst", "one image per file"), ("cut", "is damaged or of a variant that is not read")):
+        with pytest.raises(UserError, match=rf"{name}\.heic: .*{reason}"):
+            read_image(tmp_path / f"{name}.heic")
 
 
 def test_raw_files_are_not_taken_for_the_tiff_of_their_thumbnail(tmp_path):
