@@ -92,7 +92,7 @@ def read_list(listed: bytes) -> list[str]:
 def images_below(folder: Path) -> list[Path]:
     """The files in a folder and its folders that look like images, of formats that are not read too; sorted.
 
-    Hidden ones are left out, and the `COPIES` that systems make. A folder that cannot be searched is among the files,
+    Hidden ones are left out, and the `COPIES` that systems make. A folder that cannot be read is among the files,
     so that it is told of.
     """
     found: list[Path] = []

@@ -150,7 +150,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit, of the whole process; never lowered
     try:
         if content is None and not stat.S_ISREG(mode := path.stat().st_mode):  # opening a pipe would wait for ever
-            raise unusable(path, "a folder that cannot be searched" if stat.S_ISDIR(mode) else "not a regular file")
+            raise unusable(path, "a folder that cannot be read" if stat.S_ISDIR(mode) else "not a regular file")
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise unusable(path, "the file is empty")
         if content is None and (path.suffix.lower() in UNREAD or is_raw(path)):

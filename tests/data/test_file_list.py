@@ -117,5 +117,5 @@ def test_a_folder_that_cannot_be_searched_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     found = list_files([str(tmp_path)], bytes)
     assert found == [tmp_path / "open/a.png", tmp_path / "shut"]
-    with pytest.raises(UserError, match="shut: a folder that cannot be searched"):
+    with pytest.raises(UserError, match="shut: a folder that cannot be read"):
         read_image(found[1])
