@@ -5,6 +5,7 @@ which, and what is white in 16-bit grey files. What is not read (other formats a
 than the model allows, values out of range) is refused.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,24 +66,45 @@ def decode(path: str, channels: int, max_pixels: int, white: int) -> Image.Image
                 raise Refused(f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO is a telephone's JPEG
                 raise Refused("several pages or frames; one image per file is allowed")
-            declared = getattr(image, "tag_v2", {}).get(281)  # what a TIFF says its greatest value is
-            white = white if declared is None else int(np.max(declared))
+            if image.format in ("JPEG", "MPO") and not has_end(Path(path).read_bytes()):
+                raise Refused("the mark that ends a JPEG is missing")
+            tags = getattr(image, "tag_v2", {})  # of a TIFF
+            if image.mode == "L" and 2 in np.atleast_1d(tags.get(339, 1)):
+                raise Refused("samples of 8 bits with a sign")
+            declared, bits = tags.get(281), int(np.max(tags.get(258, 16)))  # its greatest value, its bits a sample
+            white = int(np.max(declared)) if declared is not None else 2**bits - 1 if bits < 16 else white
             image.load()
-            return to_eight_bits(ImageOps.exif_transpose(image), white).convert("L" if channels == 1 else "RGB")
+            eight_bits = to_eight_bits(ImageOps.exif_transpose(image), white, negative=tags.get(262) == 0)
+            return eight_bits.convert("L" if channels == 1 else "RGB")
     except Refused:
         raise
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
         raise Refused(f"cannot be read: {error}") from error
 
 
-def to_eight_bits(image: Image.Image, white: int) -> Image.Image:
-    """16-bit grey by what is white in it, floats from [0, 1], transparency laid on black."""
+def has_end(jpeg: bytes) -> bool:
+    """Whether the mark that ends a JPEG is there: decoders make grey of what is missing, and do not say so."""
+    place = 0
+    while (found := re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])").search(jpeg, place)) is not None:
+        place = found.end()
+        if (kind := found[1][0]) == 0xD9:
+            return True
+        if kind != 0xD8:  # a segment is passed over by its length, and a thumbnail within
+            place += int.from_bytes(jpeg[place : place + 2], "big")
+    return False
+
+
+def to_eight_bits(image: Image.Image, white: int, negative: bool) -> Image.Image:
+    """16-bit grey by what is white in it (0, if negative), floats from [0, 1], transparency laid on black."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
         top = 1.0 if image.mode == "F" else float(white)
         if not (values.min() >= 0 and values.max() <= top):  # also catches NaN
             raise Refused(f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
-        return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
+        levels = np.rint(values * (255.0 / top)).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):
+            levels[values == clear] = 0
+        return Image.fromarray(255 - levels if negative else levels)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image).convert("RGB")

@@ -29,6 +29,10 @@ for path in sys.argv[2:]:
     parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     scored = [session.run(["score", "calibrated"], {"images": part}) for part in parts]
     score, calibrated = (np.concatenate(values).max() for values in zip(*scored, strict=True))  # the worst patch's
+    if not np.isfinite(score):  # no comparison with it is true
+        print(f"{path}\t\t\tunusable: the model gives it the score {score}")
+        unusable = True
+        continue
     verdict = "abnormal" if score > about["threshold"] else "normal"
     print(f"{path}\t{score:.6g}\t{calibrated:.4f}\t{verdict}")
 sys.exit(3 if unusable else 0)

@@ -37,9 +37,13 @@ def score(images):
 
 
 def tell(name, value, share):
-    """Prints a verdict."""
+    """Prints a verdict; returns whether there is none."""
+    if not np.isfinite(value):  # no comparison with it is true
+        print(f"{name}\t\t\tunusable: the model gives it the score {value}")
+        return True
     verdict = "abnormal" if value > about["threshold"] else "normal"
     print(f"{name}\t{value:.6g}\t{share:.4f}\t{verdict}")
+    return False
 
 
 if len(sys.argv) == 3 and sys.argv[2].endswith(".npy"):
@@ -51,7 +55,7 @@ if len(sys.argv) == 3 and sys.argv[2].endswith(".npy"):
         print(f"the array is {images.dtype} {images.shape}, not uint8 (N, *{about['image_shape']})", file=sys.stderr)
         sys.exit(2)
     for i, (value, share) in enumerate(zip(*score(images), strict=True)):
-        tell(i, value, share)
+        unusable |= tell(i, value, share)
 else:
     from read_photograph import Refused, read
 
@@ -62,5 +66,5 @@ else:
             print(f"{path}\t\t\tunusable: {error}")
             unusable = True
             continue
-        tell(path, *(values.max() for values in score(images)))  # a photograph's worst patch
+        unusable |= tell(path, *(values.max() for values in score(images)))  # a photograph's worst patch
 sys.exit(3 if unusable else 0)

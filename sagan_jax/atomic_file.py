@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,18 @@ from typing import BinaryIO
 
 LEFT_OVER = ".*.partial"
 """What a writer that was killed may leave behind, as a glob pattern."""
+
+
+LONGEST = 200
+"""Bytes of a name that leave room for what is added to it: file systems take 255."""
+
+
+def shortened(name: str) -> str:
+    """A file's name, if it is longer than `LONGEST` bytes cut and told apart by a checksum of the whole."""
+    whole = os.fsencode(name)
+    if len(whole) <= LONGEST:
+        return name
+    return f"{whole[: LONGEST - 9].decode(errors='ignore')}~{zlib.crc32(whole):08x}"
 
 
 @contextmanager
@@ -22,7 +35,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If it cannot be written; nothing is left of it then.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # others may be writing the same file
+    partial = path.with_name(f".{shortened(path.name)}.{os.getpid()}.partial")  # others may be writing the same file
     try:
         with partial.open("wb") as file:
             yield file

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 from sagan_jax.config import Device, FolderConfig, Preset
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
-from sagan_jax.flags import TrainingFlags, parse_as
+from sagan_jax.flags import TrainingFlags, parse_as, with_home
 from sagan_jax.methods.table import find_method
 
 
@@ -91,9 +91,11 @@ class Score:
         if self.resume and self.out is None:
             raise UserError("--resume goes on with the file that --out names; name it")
         device.start(self.device)
-        files = list_files(self.images, sys.stdin.buffer.read)
+        files = list_files(self.images, standard_input)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
+        if self.maps is not None:
+            verdicts.check_pictures(files, self.maps)
         model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
         asked = self.false_positive_rate
         rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
@@ -189,13 +191,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:  # a wrong command line is an error as any other
         command = parse(argv)
         return command()
 
     return guarded(work, resumable=argv[:1] == ["train"])
+
+
+def standard_input() -> bytes:
+    """All of standard input; raises UserError if the command was started without one."""
+    try:
+        return sys.stdin.buffer.read()
+    except (AttributeError, OSError) as error:  # Python has None for one that is closed
+        raise UserError("- is for a list on standard input, and there is none") from error
 
 
 def parse(argv: list[str]) -> Any:

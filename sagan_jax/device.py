@@ -3,6 +3,7 @@
 import math
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sagan_jax.cache_folder import cache_folder
@@ -107,9 +108,35 @@ def _image_memory(streaming: Streaming) -> float:
         return 0.0 if streaming == "always" else math.inf
     import jax
 
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    host = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), group_memory())
     device = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
     return min(host, device) / 4
+
+
+def group_memory(root: Path = Path("/sys/fs/cgroup"), of: Path = Path("/proc/self/cgroup")) -> float:
+    """How many bytes the control groups of this process may take, as a container or Slurm sets them; else infinity.
+
+    Args:
+        root: Where the groups are.
+        of: Says which are this process's: the second version has one line, `0::/path`.
+    """
+    limits = [math.inf]
+    try:
+        lines = of.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        group = base / path.lstrip("/")
+        for folder in (group, *group.parents):  # in a container the own group is mounted as the root
+            with suppress(OSError, ValueError):
+                limits.append(float((folder / name).read_text(encoding="ascii")))
+            if folder == base:
+                break
+    return min(limits)
 
 
 def start_run(config: HardwareConfig) -> Machine:

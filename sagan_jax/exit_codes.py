@@ -6,13 +6,17 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from io import TextIOWrapper
 from types import FrameType
 
 from sagan_jax.errors import UserError, one_line
 
 CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnormal"
 TRACEBACK = "SAGAN_TRACEBACK"  # an environment variable that, set to anything but 0, has a crash print its traceback
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+SYSTEMS = (  # faults of disk, names and limits, which the user can mend
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EFBIG),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
+)
 STOPPED = "stopped; nothing finished is lost"
 RESUME = "The same command with --resume continues from the last whole epoch"
 
@@ -38,6 +42,8 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
+    if getattr(sys.stdout, "errors", None) == "strict" and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no crash
     try:
         before = signal.signal(signal.SIGTERM, terminate)
     except ValueError:  # not the main thread, which alone can handle signals
@@ -51,7 +57,10 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 141
     except Exception as error:
-        if not isinstance(error, OSError) or error.errno not in DISK:
+        if isinstance(error, FileNotFoundError) and error.filename is None and not is_working_folder_there():
+            print("error: the working folder is no longer there; go to one that is", file=sys.stderr)
+            return 2
+        if not isinstance(error, OSError) or error.errno not in SYSTEMS:
             return crashed(error)
         goes_on = ", and --resume continues from it" if resumable else ""
         print(f"error: {error}; what was written before is whole{goes_on}", file=sys.stderr)
@@ -66,6 +75,15 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return code if isinstance(code, int) else 0
+
+
+def is_working_folder_there() -> bool:
+    """Whether the folder that relative paths begin at exists."""
+    try:
+        os.getcwd()  # noqa: PTH109 (no path is wanted)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def crashed(error: Exception) -> int:

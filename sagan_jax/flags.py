@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
@@ -47,6 +48,15 @@ def parse_as(kind: type, prog: str, argv: list[str], *config: Any) -> Any:
     return tyro.cli(kind, prog=prog, description=described, args=argv, config=(tyro.conf.OmitArgPrefixes, *config))
 
 
+def with_home(argv: Sequence[str]) -> list[str]:
+    """A command line with `--flag=~/…` in the home folder: shells leave that alone, and it would be a folder `~`."""
+    return [
+        f"{flag}{equals}{Path(value).expanduser()}" if flag.startswith("--") and value.startswith("~/") else given
+        for given in argv
+        for flag, equals, value in [given.partition("=")]
+    ]
+
+
 def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
     """Runs an experiment as a command: its settings from the command line, then what calling them does.
 
@@ -58,7 +68,7 @@ def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
+    argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:
         experiment = parse_as(kind, f"python -m experiments.{name}", argv)

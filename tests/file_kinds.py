@@ -1,7 +1,7 @@
 """A file of every kind that is read, and of those that are refused for what they hold."""
 
 import numpy as np
-from photographs import picture, save
+from photographs import packed, picture, save, tiff
 from PIL import Image
 
 
@@ -31,6 +31,18 @@ def make_kinds(folder):
     save(folder / "too many bits.tiff", wide.astype(np.int32) * 2)
     save(folder / "float.tiff", grey.astype(np.float32) / 255)
     save(folder / "large float.tiff", grey.astype(np.float32))
+    samples = {"white is zero": wide, "zero is white.float": grey.astype(np.float32) / 255}
+    for name, values in samples.items():
+        kind = {"sample_format": 3} if values.dtype == np.float32 else {}
+        content = tiff(values.tobytes(), 53, 37, bits=8 * values.itemsize, photometric=0, **kind)
+        (folder / f"{name}.tiff").write_bytes(content)
+    (folder / "zero is white.8.tiff").write_bytes(tiff(grey.tobytes(), 53, 37, photometric=0))
+    (folder / "packed.tiff").write_bytes(tiff(packed(wide[:, :52] >> 4), 52, 37, bits=12))
+    (folder / "with a sign.tiff").write_bytes(tiff(grey.tobytes(), 53, 37, sample_format=2))
+    save(folder / "one value clear.png", wide, transparency=int(wide[0, 0]))
+    jpeg = save(folder / "without its end.jpg", picture(1, (64, 64, 3)), quality=95).read_bytes()
+    (folder / "without its end.jpg").write_bytes(jpeg[: len(jpeg) // 2].ljust(len(jpeg), b"\0"))
+    (folder / "more after its end.jpg").write_bytes(jpeg + b"\xff\xda\0")
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation

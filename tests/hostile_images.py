@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import numpy as np
-from photographs import picture, save
+from photographs import picture, save, tiff
 from PIL import Image
 
 from sagan_jax.data.image_format import UNREAD
@@ -45,6 +45,12 @@ def zeros(count):
 def encoded(kind, array, **options):
     file = io.BytesIO()
     Image.fromarray(array).save(file, kind, **options)
+    return file.getvalue()
+
+
+def animated(kind, array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, kind, save_all=True, append_images=[Image.fromarray(255 - array)])
     return file.getvalue()
 
 
@@ -99,6 +105,15 @@ def hostile_files():
         "not a number.tiff": encoded("TIFF", bits),
         "infinite.tiff": encoded("TIFF", np.full((8, 8), np.inf, np.float32)),
         "pages.tiff": several.getvalue(),
+        "zeros in place of the rest.jpg": whole["JPEG"][: len(whole["JPEG"]) // 2].ljust(len(whole["JPEG"]), b"\0"),
+        "with a sign.tiff": tiff(image[..., 0].tobytes(), 64, 64, sample_format=2),
+        "double.tiff": tiff(bytes(64 * 64 * 8), 64, 64, bits=64, sample_format=3),
+        "half.tiff": tiff(bytes(64 * 64 * 2), 64, 64, bits=16, sample_format=3),
+        "no bits.tiff": tiff(bytes(64), 64, 64, bits=0),
+        "no photometric known.tiff": tiff(image[..., 0].tobytes(), 64, 64, photometric=99),
+        "wrong checksum.png": png(8, 8, zlib.compress(bytes(9 * 8 * 3)), png_chunk(b"tEXt", b"a\0b")[:-4] + b"sums"),
+        "no rows.png": png(8, 8, b""),
+        **{f"moves.{kind.lower()}": animated(kind, image) for kind in ("PNG", "WEBP")},
     }
 
 

@@ -67,7 +67,9 @@ def test_training_on_a_folder_leaves_a_run_and_info_tells_of_it(run_of_bottles, 
     assert 0 <= result["strict"]["auroc"]["value"] <= 1
     counted = {"size": [16, 16], "normal_images": 2, "marked_images": 2, "left_out": 0, "marked_pixels": 512}
     assert result["pixels"] == counted
-    assert result["notes"] == ["masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"]
+    reduced, wide = result["notes"]
+    assert reduced == "masks are reduced to 16 x 16: a pixel is abnormal if anything marked falls on it"
+    assert wide.startswith("the masks of 2 of 2 images mark more than half of them")
     assert main(["info", str(run_of_bottles)]) == 0
     said = capsys.readouterr().out
     for words in ("mean on bottles", "16 x 16, RGB", "1 of 1 epochs", "AUROC", "threshold", "rate 0.1"):
@@ -342,6 +344,30 @@ def test_maps_are_pictures_beside_each_other_as_the_files_are(run_of_bottles, bo
         assert row["map"] == str(tmp_path / "maps" / row["file"].lstrip("/")) + ".png"
         with Image.open(row["map"]) as drawn:
             assert drawn.size == (30, 20)
+
+
+def test_a_command_that_cannot_end_well_is_refused_before_it_begins(run_of_bottles, normal_files, tmp_path, capsys):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    for flag in (
+        f"--out={tmp_path / 'folder.csv'}",
+        f"--maps={tmp_path / 'file'}",
+        f"--out={tmp_path / ('l' * 260)}.csv",
+    ):
+        assert main(["score", str(run_of_bottles), *map(str, normal_files), flag]) == 2
+        assert "\nnormal " not in capsys.readouterr().out
+
+
+def test_a_list_on_standard_input_needs_one(run_of_bottles, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it if the command was started without
+    assert main(["score", str(run_of_bottles), "-"]) == 2
+    assert "standard input" in capsys.readouterr().err
+
+
+def test_a_flag_with_a_tilde_is_in_the_home_folder_not_in_one_called_tilde(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = ["score", "run", "~/a.png", "--out=~/x.csv", "--maps=~", "--method=a:~/b"]
+    assert cli.with_home(given) == ["score", "run", "~/a.png", f"--out={tmp_path}/x.csv", "--maps=~", "--method=a:~/b"]
 
 
 def test_an_image_in_memory_gets_the_verdict_of_its_file(run_of_bottles, bottles, tmp_path):

@@ -35,6 +35,30 @@ def test_a_full_disk_ends_in_2_with_the_file(capsys):
     assert "run/result.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.EIO])
+def test_a_name_or_limit_of_the_system_ends_in_2_with_the_file(number, capsys):
+    assert guarded(lambda: fail(OSError(number, "says the system", "maps/a.png"))) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: [Errno {number}] says the system: 'maps/a.png'; what was written"
+    )
+
+
+def test_a_working_folder_that_is_gone_ends_in_2(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert guarded(Path.cwd) == 2
+    assert capsys.readouterr().err == "error: the working folder is no longer there; go to one that is\n"
+
+
+def test_a_name_that_the_terminal_has_no_letters_for_is_printed_as_an_escape():
+    script = "from sagan_jax.exit_codes import guarded; guarded(lambda: print('Ü.png'))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"\\xdc.png\n"
+
+
 @pytest.mark.parametrize(
     "error",
     [

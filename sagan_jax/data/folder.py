@@ -96,6 +96,7 @@ def load_folder(
         reason = f"none of the {len(listing.train)} normal images can be read: {bad[0].reason}"
         raise UserError(f"{printable(listing.root)}: {reason}")
     _refuse_shared(train, test, listing.root)
+    _refuse_both(test, listing.root)
     kinds = [printable(item.kind) for item in test if item.kind is not None]
     split = Split(
         name=printable(listing.root.resolve().name),
@@ -110,7 +111,7 @@ def load_folder(
         test_marked=None if listing.test_masks is None else np.array([item.is_marked for item in test], bool),
         patches=patches,
         reading=reading,
-        notes=(*_notes_on_light(train, found_white), *_notes(listing, test, as_read)),
+        notes=(*_notes_on_copies(train), *_notes_on_light(train, found_white), *_notes(listing, test, as_read)),
     )
     return split, [*bad, *bad_masks, *listing.unread]
 
@@ -134,6 +135,7 @@ class _Read(NamedTuple):
     mask_paths: tuple[Path, ...] | None
     image: UInt8[np.ndarray, "height width channel"] | None
     mask: Bool[np.ndarray, "height width"] | None
+    marked: float  # share of the pixels that the mask marks
     halved: bool  # of a mask with soft greys only what is half white counts
     bad_mask: BadFile | None
 
@@ -169,18 +171,19 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
         raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
     digest = _digest(image)
     brightest = int(np.max(image.getextrema()))
-    mask, halved, bad_mask = None, False, None
+    mask, marked, halved, bad_mask = None, 0.0, False, None
     if mask_paths is not None:
         try:
             mask, halved = decode_mask(mask_paths, image_shape=size)
+            marked = float(mask.mean())
         except UserError as error:
             mask_paths, bad_mask = None, BadFile(mask_paths[0], str(error))
     if not as_read.keep:
-        return _Read(path, kind, size, brightest, digest, mask_paths, None, None, halved, bad_mask)
+        return _Read(path, kind, size, brightest, digest, mask_paths, None, None, marked, halved, bad_mask)
     if mask is not None and as_read.size is not None:
         mask = reduce(mask, as_read.size)
     kept = as_array(image, as_read.size)
-    return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, halved, bad_mask)
+    return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, marked, halved, bad_mask)
 
 
 def _digest(image: "Image.Image") -> bytes:
@@ -213,6 +216,17 @@ def _sizes(items: list[_Read]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
 
 
+def _notes_on_copies(train: list[_Read]) -> Iterator[str]:
+    """What is to be said of training images that show the same."""
+    first: dict[bytes, str] = {}
+    copies = [item.path.name for item in train if first.setdefault(item.digest, item.path.name) != item.path.name]
+    if copies:
+        yield (
+            f"{len(copies)} of {len(train)} normal training images show exactly what another does ({few(copies)}); the "
+            "threshold is too low as far as held-out images are copies of those trained on: remove the copies"
+        )
+
+
 def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> Iterator[str]:
     """Notes on the range of values."""
     if found_white is not None:
@@ -240,6 +254,11 @@ def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[s
             f"{len(unmarked)} of {len(unmarked) + len(masked)} abnormal test images have no mask that can be used and "
             f"count in image-level metrics alone: {counts}"
         )
+    if 2 * len(wide := [item.path.name for item in masked if item.marked > 0.5]) > len(masked):
+        yield (
+            f"the masks of {len(wide)} of {len(masked)} images mark more than half of them ({few(wide)}); what is not "
+            "black counts as abnormal: turn the masks over if black is what is abnormal in them"
+        )
     if halved := [item.path.name for item in masked if item.halved]:
         yield (
             f"the masks of {len(halved)} images have soft greys, as JPEG and smooth resizing leave them; what is at "
@@ -253,6 +272,14 @@ def _refuse_shared(train: list[_Read], test: list[_Read], root: Path) -> None:
     if pairs:
         shown = few([f"{left.relative_to(root)} = {right.relative_to(root)}" for left, right in pairs])
         raise UserError(f"{printable(root)}: {len(pairs)} test images are training images too: {shown}")
+
+
+def _refuse_both(test: list[_Read], root: Path) -> None:
+    normal = {item.digest: item.path for item in reversed(test) if item.kind == "good"}
+    pairs = [(item.path, normal[item.digest]) for item in test if item.kind != "good" and item.digest in normal]
+    if pairs:
+        shown = few([f"{left.relative_to(root)} = {right.relative_to(root)}" for left, right in pairs])
+        raise UserError(f"{printable(root)}: {len(pairs)} test images are both normal and abnormal: {shown}")
 
 
 def _ids(items: list[_Read], root: Path) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from sagan_jax.data.image_format import UNREAD, formats, is_raw, why_not_read
+from sagan_jax.data.jpeg_end import has_end
 from sagan_jax.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 80_000_000  # larger images are refused unread unless allowed; under the 89 million where Pillow warns
 FULL_RANGE = 65_535  # of 16 bits
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
+BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # tags of TIFF
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
 STRIP = 256  # rows
 SHOWN = 5  # files named in a message before "and n more"
@@ -60,8 +62,9 @@ def read_image(
     - The EXIF orientation is applied.
     - Transparency is composited on `BACKGROUND`.
     - 16-bit grey is scaled so that white is `reading.white`, or what a TIFF declares as its greatest sample value (as
-      12-bit cameras do): never by the image's own extremes, which would undo its exposure. Values beyond are refused.
-      16-bit colour keeps its high byte. Floating point must lie in [0, 1].
+      12-bit cameras do) or by its bits a sample: never by the image's own extremes, which would undo its exposure.
+      Values beyond are refused. 16-bit colour keeps its high byte. Floating point must lie in [0, 1]. A TIFF that says
+      that 0 is white is turned over.
     - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio.
 
     Args:
@@ -84,10 +87,12 @@ def decode(path: Path, channels: int, reading: Reading = USUAL, content: bytes |
     from PIL import ImageOps
 
     with open_image(path, reading.max_pixels, content) as image:
-        declared = _declared_white(image)
+        declared, negative = _declared_white(image), is_negative(image)
+        if image.format in ("JPEG", "MPO") and not has_end(path.read_bytes() if content is None else content):
+            raise unusable(path, "damaged or cut short (the mark that ends a JPEG is missing)")
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        eight_bits = _to_eight_bits(image, reading.white if declared is None else declared, path)
+        eight_bits = _to_eight_bits(image, reading.white if declared is None else declared, path, negative)
         mode = "L" if channels == 1 else "RGB"
         return eight_bits if eight_bits.mode == mode else eight_bits.convert(mode)
 
@@ -121,9 +126,19 @@ def _greatest(path: Path, max_pixels: int) -> int | None:
 
 
 def _declared_white(image: "Image.Image") -> int | None:
-    """What a TIFF of more than 8 bits declares as its MaxSampleValue."""
-    declared = getattr(image, "tag_v2", {}).get(281) if image.mode.startswith("I") else None
-    return None if declared is None else int(np.max(declared))
+    """What a TIFF of more than 8 bits declares as its MaxSampleValue, or the greatest of its fewer than 16 bits."""
+    if not image.mode.startswith("I"):
+        return None
+    tags = getattr(image, "tag_v2", {})
+    if (declared := tags.get(MAX_SAMPLE)) is not None:
+        return int(np.max(declared))
+    bits = int(np.max(tags.get(BITS, 16)))
+    return 2**bits - 1 if bits < 16 else None
+
+
+def is_negative(image: "Image.Image") -> bool:
+    """Whether 0 is white in a TIFF whose samples Pillow leaves as they are; those of 8 bits it turns over itself."""
+    return (image.mode.startswith("I") or image.mode == "F") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
 @contextmanager
@@ -134,8 +149,8 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit, of the whole process; never lowered
     try:
-        if content is None and not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-            raise unusable(path, "not a regular file")
+        if content is None and not stat.S_ISREG(mode := path.stat().st_mode):  # opening a pipe would wait for ever
+            raise unusable(path, "a folder that cannot be read" if stat.S_ISDIR(mode) else "not a regular file")
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise unusable(path, "the file is empty")
         if content is None and (path.suffix.lower() in UNREAD or is_raw(path)):
@@ -146,11 +161,13 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
             # MPO is the JPEG of telephones that store a second view behind the photograph itself.
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
                 raise unusable(path, "several pages or frames; one image per file is allowed")
+            if image.mode == "L" and 2 in np.atleast_1d(getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, 1)):
+                raise unusable(path, "samples of 8 bits with a sign; those of a TIFF must be without one")
             yield image
     except UserError:
         raise
     except Image.UnidentifiedImageError:
-        raise unusable(path, why_not_read(path)) from None
+        raise unusable(path, why_not_read(path, content)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise unusable(path, str(error)) from None
     except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
@@ -159,7 +176,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
         raise unusable(path, f"damaged or cut short ({one_line(str(error)) or type(error).__name__})") from error
 
 
-def _to_eight_bits(image: "Image.Image", white: int, path: Path) -> "Image.Image":
+def _to_eight_bits(image: "Image.Image", white: int, path: Path, negative: bool) -> "Image.Image":
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -167,7 +184,10 @@ def _to_eight_bits(image: "Image.Image", white: int, path: Path) -> "Image.Image
         top = 1.0 if image.mode == "F" else float(white)
         if not (values.min() >= 0 and values.max() <= top):  # also catches NaN
             raise unusable(path, f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
-        return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
+        levels = np.rint(values * (255.0 / top)).astype(np.uint8)
+        if isinstance(clear := image.info.get("transparency"), int):  # the one value of a PNG that is transparent
+            levels[values == clear] = BACKGROUND[0]
+        return Image.fromarray(255 - levels if negative else levels)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (*BACKGROUND, 255)), image).convert("RGB")

@@ -15,6 +15,7 @@ UNREAD = (  # suffixes of images that are not read: named, never passed over
     *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef"),
     *(".srw", ".3fr", ".fff", ".iiq", ".mos", ".erf", ".kdc", ".dcr", ".mrw", ".rwl", ".x3f"),
 )
+COPIES = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")  # folders that systems make: thumbnails, deleted files
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc"), "HEIF")
 BRANDS |= dict.fromkeys((b"mif1", b"msf1"), "HEIF")
 MAGIC = {
@@ -65,9 +66,13 @@ def kind_of(path: Path) -> str | None:
         if not stat.S_ISREG(path.stat().st_mode):
             return None
         with path.open("rb") as file:
-            start = file.read(32)
+            return kind_of_bytes(file.read(32))
     except OSError:
         return None
+
+
+def kind_of_bytes(start: bytes) -> str | None:
+    """The image format that a file's first bytes, 32 or more, say it has; None for anything else."""
     if start[4:8] == b"ftyp":
         return BRANDS.get(start[8:12])
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
@@ -82,11 +87,13 @@ def is_raw(path: Path) -> bool:
     return path.suffix.lower() not in ("", *IMAGE_SUFFIXES) and kind_of(path) == "TIFF"
 
 
-def why_not_read(path: Path) -> str:
-    """Why a file that Pillow does not know cannot be read, and what helps."""
+def why_not_read(path: Path, content: bytes | None = None) -> str:
+    """Why a file, or the content of one, that Pillow does not know cannot be read, and what helps."""
     allowed = f"not an image of an allowed format ({', '.join(formats())})"
-    if (kind := kind_of(path)) == "HEIF" and "HEIF" not in formats():
+    if (kind := kind_of(path) if content is None else kind_of_bytes(content)) == "HEIF" and "HEIF" not in formats():
         return f"{allowed}; HEIC is read once pillow-heif is installed: pip install pillow-heif"
     if kind == "AVIF" and "AVIF" not in formats():
         return f"{allowed}; AVIF is read by Pillow 11.3 and newer"
-    return allowed if kind is None or kind in formats() else f"{allowed} but {kind}"
+    if kind in formats():
+        return f"begins as {kind}, but is damaged or of a variant that is not read"
+    return allowed if kind is None else f"{allowed} but {kind}"

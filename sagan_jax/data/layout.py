@@ -1,11 +1,12 @@
 """What a folder of photographs holds, by its names alone: normal images, a labelled test set, masks."""
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
 from sagan_jax.data.image_file import BadFile, few
-from sagan_jax.data.image_format import IMAGE_SUFFIXES, formats, is_image, is_read
+from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, formats, is_image, is_read
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.visa import scan_visa
 from sagan_jax.errors import UserError, printable
@@ -94,8 +95,9 @@ def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing
         marks = _Marks({}, {}) if truth is None or folder == normal else _marks_in(truth, folder.name)
         test += images
         test_kinds += ["good" if folder == normal else folder.name] * len(images)
-        masks += [marks.of(image) for image in images]
-        used |= {mask for found in masks[len(masks) - len(images) :] for mask in found or ()}
+        masks += (found := [marks.of(image) for image in images])
+        _refuse_shared_mask(images, found)
+        used |= {mask for several in found for mask in several or ()}
         unread += others if images else [*others, BadFile(folder, f"{printable(folder)}: holds no images")]
     if truth is not None:
         unread += _unused_masks(truth, used)
@@ -131,10 +133,10 @@ class _Marks(NamedTuple):
     folders: dict[str, tuple[Path, ...]]
 
     def of(self, image: Path) -> tuple[Path, ...] | None:
-        for stem in (f"{image.stem}_mask", image.stem):
+        for stem in (f"{_composed(image.stem)}_mask", _composed(image.stem)):
             if stem in self.files:
                 return (self.files[stem],)
-        return self.folders.get(image.stem) or None
+        return self.folders.get(_composed(image.stem)) or None
 
 
 def _marks_in(truth: Path, kind: str) -> _Marks:
@@ -144,8 +146,24 @@ def _marks_in(truth: Path, kind: str) -> _Marks:
     if folder is None:
         return _Marks({}, {})
     inner, files = _entries(folder)
-    several = {below.name: tuple(_images(_entries(below)[1])[0]) for below in inner if not below.is_symlink()}
-    return _Marks({mask.stem: mask for mask in _images(files)[0]}, several)
+    several = {
+        _composed(below.name): tuple(_images(_entries(below)[1])[0]) for below in inner if not below.is_symlink()
+    }
+    return _Marks({_composed(mask.stem): mask for mask in _images(files)[0]}, several)
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as parts of their letters: macOS takes them apart in the names of files."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _refuse_shared_mask(images: list[Path], masks: list[tuple[Path, ...] | None]) -> None:
+    """Raises UserError if two images have one mask, as those do that differ in their suffix alone."""
+    owner: dict[tuple[Path, ...], Path] = {}
+    for image, found in zip(images, masks, strict=True):
+        if found is not None and (other := owner.setdefault(found, image)) != image:
+            both = f"{printable(other)} and {printable(image.name)}"
+            raise UserError(f"{both} have one mask, {printable(found[0])}; give them names of their own")
 
 
 def _unused_masks(truth: Path, used: set[Path]) -> list[BadFile]:
@@ -178,9 +196,10 @@ def _told_of(unread: list[BadFile]) -> str:
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders, then all else, of a folder; sorted, without hidden ones."""
+    """The folders, then all else, of a folder; sorted, without hidden ones and `COPIES`."""
     try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        names = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        entries = [entry for entry in names if entry.name not in COPIES]
     except OSError as error:
         raise UserError(f"{printable(folder)}: not a folder that can be read ({error.strerror})") from None
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]

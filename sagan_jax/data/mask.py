@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from sagan_jax.data.image_file import MAX_PIXELS, open_image, pair, unusable
+from sagan_jax.data.image_file import FULL_RANGE, MAX_PIXELS, is_negative, open_image, pair, unusable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,8 +69,11 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
     with open_image(path, max(MAX_PIXELS, image_shape[0] * image_shape[1])) as image:
         image.load()
         lossy = image.format in LOSSY or (image.format == "WEBP" and not _is_lossless_webp(path))
-        brightness = _brightness(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        brightness = _brightness(image)
         drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
+    if not np.isfinite(brightness).all():
+        raise unusable(path, "the mask has values that are no numbers")
     height, width = brightness.shape
     if (height, width) != image_shape:
         raise unusable(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")
@@ -90,7 +93,8 @@ def _is_lossless_webp(path: Path) -> bool:
 def _brightness(image: "Image.Image") -> np.ndarray:
     """[H, W], 0 where the mask is black: of colours the brightest channel, whose smallest value still marks."""
     if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image)
+        values = np.asarray(image)
+        return (1.0 if image.mode == "F" else FULL_RANGE) - values if is_negative(image) else values
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))  # [H, W, 4]
         return np.where(rgba[..., 3] > 0, rgba[..., :3].max(axis=-1), 0).astype(np.uint8)

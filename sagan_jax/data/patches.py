@@ -63,13 +63,14 @@ def blend(maps: PatchMaps, corners: Corners, shape: tuple[int, int]) -> Float[np
     A constant field blends to exactly that constant.
     """
     blended = Blend(shape)
-    blended.add(maps, corners)
+    order = np.argsort(corners[:, 0], kind="stable")
+    blended.add(maps[order], corners[order])
     assert blended.mean is not None
     return blended.mean
 
 
 class Blend:
-    """`blend` bit by bit: holds two float32 images of `shape` and no patches, however many are added.
+    """`blend` bit by bit: holds one float32 image of `shape` and no patches, however many are added.
 
     The weighted mean is kept as a running one, m += (w / W)(x - m), W the weights so far (West, 1979): it needs no
     division at the end, and rounding cannot move it off a constant, as it could with sums of products.
@@ -79,19 +80,28 @@ class Blend:
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self.total = np.zeros(shape, np.float32)
+        self.shape = shape
+        self.top = 0
+        self.total = np.zeros((0, shape[1]), np.float32)  # W of the rows from `top` on that a patch there covers
         self.mean: np.ndarray | None = None
 
     def add(self, maps: PatchMaps, corners: Corners) -> None:
-        """Adds patches at their places."""
-        if self.mean is None:
-            self.mean = np.zeros((*self.total.shape, *maps.shape[3:]), np.float32)
+        """Adds patches at their places: row by row, as `windows` has them, so that no row above is needed again."""
         size = maps.shape[1]
+        if self.mean is None:
+            self.mean = np.zeros((*self.shape, *maps.shape[3:]), np.float32)
+            self.total = np.zeros((size, self.shape[1]), np.float32)
         weight = taper(size)
         for patch, (row, column) in zip(maps, corners, strict=True):
+            if row != self.top:
+                assert row > self.top, "patches come row by row"
+                kept = self.total[row - self.top :]
+                self.total = np.pad(kept, ((0, size - len(kept)), (0, 0)))
+                self.top = row
             place = np.s_[row : row + size, column : column + size]
-            self.total[place] += weight
-            share = (weight / self.total[place]).reshape(size, size, *(1,) * (patch.ndim - 2))
+            total = self.total[:, column : column + size]
+            total += weight
+            share = (weight / total).reshape(size, size, *(1,) * (patch.ndim - 2))
             self.mean[place] += share * (patch - self.mean[place])
 
 
@@ -102,7 +112,7 @@ def score_large(
     *,
     batch: int,
 ) -> dict[str, np.ndarray]:
-    """Scores a photograph of any size in bounded memory: beside the image, two float32 images a map and one batch.
+    """Scores a photograph of any size in bounded memory: beside the image, one float32 image a map and one batch.
 
     Args:
         image: The photograph.

@@ -89,7 +89,7 @@ def _prepared_builder(name: str, folder: Path) -> "Builder":
         # Asked for a version, even any, TFDS looks at the files first, and needs no code to read them.
         builder = tfds.builder(name if ":" in name else f"{name}:*.*.*", data_dir=folder)
     except tfds.core.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
+        near = difflib.get_close_matches(name, sorted(set(tfds.list_builders(with_community_datasets=False))))
         hint = f"did you mean {' or '.join(near)}?" if near else "tensorflow.org/datasets/catalog lists them all"
         raise UserError(f"TFDS has no data set {name!r}, and none is prepared in {folder}; {hint}") from error
     except (ValueError, AssertionError) as error:

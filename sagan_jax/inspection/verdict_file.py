@@ -57,6 +57,8 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
         raise UserError(f"{path} ends in {path.suffix or 'nothing'}; allowed are {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
     part = path.with_name(f"{path.name}.part")
     if part.exists() and not resume:
         raise UserError(f"{part} has the verdicts of a command that was stopped; go on with --resume, or remove it")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sagan_jax.atomic_file import replacing
+from sagan_jax.atomic_file import replacing, shortened
 from sagan_jax.data.image_file import as_array, decode, resize
 from sagan_jax.data.photographs import ahead_of
 from sagan_jax.detector import Picture, Scores
@@ -97,23 +97,38 @@ def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | 
     decoded = grain.MapDataset.source(files).map(read).to_iter_dataset(ahead)
     for together in in_batches(decoded, batch):
         images = [file.image for file in together if file.image is not None]
-        scored: Iterator[Scores] = iter(())
-        if images and model.patches is None:
-            scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, pictures=pictures)
-            scored = (jax.tree.map(operator.itemgetter(i), scores) for i in range(len(images)))
-        elif images and model.patches is not None:
-            scored = score_photographs(model.detector, model.state, images, model.patches, pictures=pictures)
+        scored = iter(scores_of(model, images, batch, pictures))
         for file in together:
             name = os.fspath(file.path)
             if file.image is None:
                 yield Verdict(name, "unusable", None, None, limit, file.reason, "")
                 continue
             found = next(scored)
+            if found is None:
+                yield Verdict(name, "unusable", None, None, limit, "the model gives it no finite score or map", "")
+                continue
             score = float(found.total)
             share = float(calibrated(model.calibration, np.array([score], np.float32))[0])
             picture = "" if draw is None else draw(file, found.map)
             called = "abnormal" if score > limit else "normal"
             yield Verdict(name, called, score, share, limit, "", picture)
+
+
+def scores_of(
+    model: Model, images: list[UInt8[np.ndarray, "height width channel"]], batch: int, pictures: tuple[Picture, ...]
+) -> list[Scores | None]:
+    """The scores of each image, None where one is not finite: that must not cost the others theirs."""
+    try:
+        if not images:
+            return []
+        if model.patches is not None:
+            return list(score_photographs(model.detector, model.state, images, model.patches, pictures=pictures))
+        scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, pictures=pictures)
+        return [jax.tree.map(operator.itemgetter(i), scores) for i in range(len(images))]
+    except UserError:
+        if len(images) == 1:
+            return [None]
+        return [scores for image in images for scores in scores_of(model, [image], batch, pictures)]
 
 
 def in_batches(files: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
@@ -128,6 +143,35 @@ def in_batches(files: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
             together, usable = [], 0
     if together:
         yield together
+
+
+def picture_of(file: Path, folder: Path) -> Path:
+    """Where a file's picture goes: in folders that mirror the file's, `..` as `__`."""
+    parts = ["__" if part == ".." else part for part in file.parts if part != file.anchor]
+    return folder.joinpath(*parts[:-1], f"{shortened(parts[-1] if parts else '.')}.png")  # a.png and a.jpg are two
+
+
+def check_pictures(files: Iterable[Path], folder: Path) -> None:
+    """Raises UserError if pictures can't go to a folder, two files would share one, or what is in it is to be scored.
+
+    Args:
+        files: All that are to be scored.
+        folder: Where their pictures go.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"{printable(there)}, where the pictures are to go, is not a folder")
+    inside = folder.resolve()
+    seen: dict[Path, Path] = {}
+    for file in files:
+        if inside in Path(os.path.abspath(file)).parents:  # noqa: PTH100 (resolve would follow a link to a file)
+            raise UserError(
+                f"{printable(file)} is to be scored and lies in {printable(folder)}, where the pictures are to go; "
+                "they are no photographs: name another folder with --maps"
+            )
+        other = seen.setdefault(picture_of(file, folder), file)
+        if other != file:
+            raise UserError(f"{printable(other)} and {printable(file)} would have one picture; score them apart")
 
 
 def drawing_to(folder: Path, hottest: float | None) -> Draw:
@@ -150,8 +194,7 @@ def drawing_to(folder: Path, hottest: float | None) -> Draw:
         heat = resize(heat, file.view.shape[:2])
         top = float(heat.max()) if hottest is None else 2 * hottest
         warmth = ScalarMappable(Normalize(0, top or 1.0), "inferno").to_rgba(heat, bytes=True)[..., :3]
-        parts = [part.replace("..", "__") for part in file.path.parts if part != file.path.anchor]
-        picture = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")  # a.png and a.jpg are two
+        picture = picture_of(file.path, folder)
         picture.parent.mkdir(parents=True, exist_ok=True)
         with replacing(picture) as out:
             Image.fromarray(overlay(rgb(file.view), warmth)).save(out, "PNG")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sagan_jax.detector import State
-from sagan_jax.errors import UserError, one_line
+from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.identity import differences, with_more_epochs
 
@@ -69,6 +69,11 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
     Raises:
         UserError: If it cannot be opened or made.
     """
+    if keep is not None and (odd := sorted(set("*?[") & set(str(folder.absolute())))):
+        raise UserError(
+            f"{printable(folder.absolute())}: checkpoints cannot be kept in a folder with {' '.join(odd)} in its path, "
+            "which orbax takes for a pattern and writes what it cannot read; name another"
+        )
     import orbax.checkpoint as ocp
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
 

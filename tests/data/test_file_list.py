@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from photographs import picture, save
 from PIL import Image
 
 from sagan_jax.data.file_list import list_files, read_list
+from sagan_jax.data.image_file import read_image
 from sagan_jax.errors import UserError
 
 NAMES = ["a.png", "шуруп 1.png", "b c.jpg"]
@@ -94,3 +96,26 @@ def test_a_folder_gives_all_that_looks_like_an_image_even_what_is_not_read(tmp_p
     os.mkfifo(tmp_path / "pipe")
     found = [file.name for file in list_files([str(tmp_path)], bytes)]
     assert found == ["a.png", "b.gif", "c.jp2", "d", "e.HEIC", "no suffix"]
+
+
+def test_folders_of_thumbnails_and_deleted_files_that_systems_make_are_left_out(tmp_path):
+    for folder in ("@eaDir/a.png", "__MACOSX", "$RECYCLE.BIN", "#recycle", "kept"):
+        save(tmp_path / folder / "SYNOFILE_THUMB_M.png", picture(0))
+    assert [file.parent.name for file in list_files([str(tmp_path)], bytes)] == ["kept"]
+
+
+def test_a_folder_that_cannot_be_searched_is_told_of(tmp_path, monkeypatch):
+    save(tmp_path / "open/a.png", picture(0))
+    (tmp_path / "shut").mkdir()
+    search = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "shut":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return search(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = list_files([str(tmp_path)], bytes)
+    assert found == [tmp_path / "open/a.png", tmp_path / "shut"]
+    with pytest.raises(UserError, match="shut: a folder that cannot be read"):
+        read_image(found[1])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from photographs import picture, save
+from PIL import Image
 
 from sagan_jax.data.folder import load_folder
 from sagan_jax.data.layout import scan
@@ -361,3 +362,49 @@ def test_hostile_names_links_and_pipes(tmp_path):
         load_folder(tmp_path, size=8)
     assert r"line\nbreak.png" in str(caught.value)
     assert "line\nbreak" not in str(caught.value)
+
+
+def test_copies_among_the_training_images_are_told_of_for_they_lower_the_threshold(mvtec):
+    save(mvtec / "train/good/copy.bmp", picture(1))
+    data, _ = load_folder(mvtec, size=(20, 30))
+    assert len(data.train) == 4
+    assert data.notes[0].startswith(
+        "1 of 4 normal training images show exactly what another does (copy.bmp); the thres"
+    )
+
+
+def test_an_image_cannot_be_both_normal_and_abnormal(mvtec):
+    save(mvtec / "test/broken/001.png", picture(10))
+    with pytest.raises(UserError, match=r"1 test images are both .*test/broken/001\.png = test/good/000\.png"):
+        load_folder(mvtec, size=8)
+
+
+def test_accents_may_be_taken_apart_in_the_names_of_masks_as_macos_does(mvtec):
+    for name, new in (("test/broken/000.png", "Ü.png"), ("ground_truth/broken/000_mask.png", "U\u0308_mask.png")):
+        (mvtec / name).rename((mvtec / name).with_name(new))
+    data, unread = load_folder(mvtec, size=8)
+    assert unread == []
+    assert data.test_marked.all()
+
+
+def test_two_images_do_not_share_a_mask_because_their_names_differ_in_the_suffix_alone(mvtec):
+    save(mvtec / "test/broken/000.bmp", picture(40))
+    with pytest.raises(UserError, match=r"000\.bmp and 000\.png have one mask, .*000_mask\.png"):
+        scan(mvtec)
+
+
+def test_folders_that_systems_make_are_no_part_of_the_layout(mvtec):
+    for folder in (".", "train", "train/good", "test", "test/broken", "ground_truth/broken"):
+        save(mvtec / folder / "@eaDir/000.png/SYNOFILE_THUMB_M.png", picture(0))
+    data, unread = load_folder(mvtec, size=8)
+    assert unread == []
+    assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
+
+
+def test_masks_that_are_drawn_the_other_way_round_are_told_of(mvtec):
+    for mask in (mvtec / "ground_truth").rglob("*.png"):
+        with Image.open(mask) as drawn:
+            save(mask, 255 - np.asarray(drawn))
+    data, _ = load_folder(mvtec, size=8)
+    assert "the masks of 3 of 3 images mark more than half of them (000.png, 000.png, 001.png)" in data.notes[1]
+    assert "turn the masks over" in data.notes[1]

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from photographs import picture, save
+from photographs import packed, picture, save, tiff
 from PIL import Image
 
 from sagan_jax.data import image_file, image_format
@@ -48,6 +48,73 @@ def test_sixteen_bits_keep_their_exposure(tmp_path):
         read_image(save(tmp_path / "f.tif", unit * 2))
     with pytest.raises(UserError, match="allowed are 0 to 65535"):
         read_image(save(tmp_path / "i.tif", values.astype(np.int32) * 2))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_a_tiff_in_which_zero_is_white_is_turned_over(tmp_path, kind):
+    values = np.array([[0, 51, 255]], np.uint8)
+    samples = {"uint8": values, "uint16": values.astype("<u2") * 257, "float32": (values / 255).astype("<f4")}[kind]
+    sort = {"sample_format": 3} if kind == "float32" else {}
+    content = tiff(samples.tobytes(), 3, 1, bits=8 * samples.itemsize, photometric=0, **sort)
+    (tmp_path / "a.tif").write_bytes(content)
+    assert read_image(tmp_path / "a.tif", channels=1)[0, :, 0].tolist() == [255, 204, 0]
+
+
+def test_a_tiff_of_twelve_bits_a_sample_has_all_its_range_whatever_the_model_takes_for_white(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(packed(np.array([[0, 803, 1606, 4095]])), 4, 1, bits=12))
+    assert read_image(tmp_path / "a.tif", channels=1)[0, :, 0].tolist() == [0, 50, 100, 255]
+
+
+def test_samples_with_a_sign_are_refused_for_they_are_read_as_if_they_had_none(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(b"\x80\xff\0\x7f", 4, 1, sample_format=2))
+    with pytest.raises(UserError, match=r"a\.tif: samples of 8 bits with a sign"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_the_one_clear_value_of_sixteen_bits_is_the_background(tmp_path):
+    save(tmp_path / "a.png", np.array([[65535, 257]], np.uint16), transparency=65535)
+    assert read_image(tmp_path / "a.png", channels=1)[0, :, 0].tolist() == [0, 1]
+
+
+def test_a_jpeg_that_was_filled_up_with_zeros_is_cut_short(tmp_path):
+    """Decoders take the zeros for an image: half of this one would be stripes, without a word."""
+    thumbnail = b"Exif\0\0" + save(tmp_path / "small.jpg", picture(1)).read_bytes()  # has an end of its own
+    for progressive in (False, True):
+        path = save(tmp_path / "a.jpg", picture(0, (200, 300, 3)), progressive=progressive, exif=thumbnail)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))
+        with pytest.raises(UserError, match=r"a\.jpg: damaged or cut short \(the mark that ends a JPEG is missing\)"):
+            read_image(path)
+        path.write_bytes(whole + b"\xff\xda what a telephone adds")
+        assert read_image(path).shape == (200, 300, 3)
+
+
+def test_a_jpeg_that_was_cut_and_closed_again_is_read_with_grey_for_the_rest(tmp_path):
+    """Pillow does not tell it from a whole one; if it ever does, it is to be refused."""
+    whole = save(tmp_path / "a.jpg", picture(0, (200, 300, 3))).read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    found = read_image(tmp_path / "a.jpg", channels=1)
+    assert found[:50].std() > 20
+    assert found[-8:].std() == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what is wrong with the EXIF
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0Exif\0\0II*\0\x08\0\0\0\0\0", b"Exif\0\0II*\0\xff\xff\0\0", 0, 9, 99]
+)
+def test_an_orientation_that_cannot_be_read_leaves_the_image_as_it_lies(tmp_path, exif):
+    if isinstance(exif, int):
+        exif, orientation = Image.Exif(), exif
+        exif[0x0112] = orientation
+    flat = np.zeros((16, 32, 3), np.uint8)
+    flat[:, 16:] = 200
+    np.testing.assert_allclose(read_image(save(tmp_path / "a.jpg", flat, exif=exif, quality=100)), flat, atol=3)
+
+
+def test_a_known_format_that_cannot_be_read_is_not_called_a_foreign_one(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(bytes(16), 1, 2, bits=64, sample_format=3))
+    with pytest.raises(UserError, match="begins as TIFF, but is damaged or of a variant that is not read"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_transparency_lies_on_the_background(tmp_path):
@@ -212,6 +279,25 @@ def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_pat
     found = read_image(save(tmp_path / "b.heic", np.full((16, 32, 3), 90, np.uint8)))
     assert found.shape == (16, 32, 3)
     np.testing.assert_allclose(found, 90, atol=4)
+
+
+def test_heic_of_all_kinds_is_an_image_or_refused_by_name(tmp_path):
+    plugin = pytest.importorskip("pillow_heif")
+    assert "HEIF" in image_format.formats()
+    flat = np.full((16, 32, 3), 200, np.uint8)
+    clear = np.concatenate([flat, np.full((16, 32, 1), 51, np.uint8)], axis=-1)
+    np.testing.assert_allclose(read_image(save(tmp_path / "clear.heic", clear, quality=100)), 40, atol=2)
+    assert read_image(save(tmp_path / "grey.heic", flat[..., 0]), channels=1).shape == (16, 32, 1)
+    deep = plugin.from_bytes(mode="RGB;16", size=(32, 16), data=(flat.astype(np.uint16) * 257).tobytes())
+    deep.save(tmp_path / "deep.heic", quality=100)  # of twelve bits
+    np.testing.assert_allclose(read_image(tmp_path / "deep.heic"), 200, atol=2)
+    views = [Image.fromarray(flat), Image.fromarray(flat // 2)]
+    views[0].save(tmp_path / "burst.heic", save_all=True, append_images=views[1:])
+    whole = (tmp_path / "grey.heic").read_bytes()
+    (tmp_path / "cut.heic").write_bytes(whole[: len(whole) // 2])
+    for name, reason in (("burst", "one image per file"), ("cut", "is damaged or of a variant that is not read")):
+        with pytest.raises(UserError, match=rf"{name}\.heic: .*{reason}"):
+            read_image(tmp_path / f"{name}.heic")
 
 
 def test_raw_files_are_not_taken_for_the_tiff_of_their_thumbnail(tmp_path):

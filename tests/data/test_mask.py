@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from photographs import save
+from photographs import save, tiff
 from PIL import Image, ImageDraw
 
 from sagan_jax.data.mask import decode_mask, read_mask, reduce
@@ -20,6 +20,22 @@ def scratch(width=3, size=1024):
 def test_a_mask_of_any_value_but_black(tmp_path, value):
     path = save(tmp_path / "m.png", np.array([[0, value], [value, 0]], np.uint8))
     assert read_mask(path, image_shape=(2, 2)).tolist() == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_a_mask_in_which_zero_is_white_marks_where_it_is_zero(tmp_path, kind):
+    top = {"uint8": 255, "uint16": 65535, "float32": 1}[kind]
+    samples = np.array([[0, top]], np.dtype(kind).newbyteorder("<"))
+    sort = {"sample_format": 3} if kind == "float32" else {}
+    content = tiff(samples.tobytes(), 2, 1, bits=8 * samples.itemsize, photometric=0, **sort)
+    (tmp_path / "m.tif").write_bytes(content)
+    assert read_mask(tmp_path / "m.tif", image_shape=(1, 2)).tolist() == [[True, False]]
+
+
+def test_a_mask_of_what_is_no_number_is_refused(tmp_path):
+    path = save(tmp_path / "m.tif", np.array([[np.nan, 1]], np.float32))
+    with pytest.raises(UserError, match="values that are no numbers"):
+        read_mask(path, image_shape=(1, 2))
 
 
 def test_the_darkest_colour_and_the_smallest_sixteen_bit_number_mark(tmp_path):

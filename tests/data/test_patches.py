@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,3 +119,16 @@ def test_score_large_finds_the_spot_with_one_shape_of_batch():
 def test_an_empty_batch_is_refused():
     with pytest.raises(UserError, match="at least 1"):
         patches.score_large(np.zeros((8, 8, 1), np.uint8), lambda x: {}, patches.Patches(8, 8), batch=0)
+
+
+def test_a_map_is_made_within_one_image_of_float32_beside_a_row_of_patches():
+    image, cut = np.zeros((1024, 1024, 1), np.uint8), patches.Patches(64, 32)
+
+    def score(batch):
+        return {"map": np.zeros(batch.shape[:3], np.float32)}
+
+    tracemalloc.start()
+    patches.score_large(image, score, cut, batch=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.3 * 4 * 1024 * 1024

@@ -276,6 +276,7 @@ def test_a_folder_without_its_description_is_an_error(tmp_path, load):
     ("name", "hint"),
     [
         ("cifr10", "did you mean cifar10"),
+        ("svhn_croped", r"did you mean svhn_cropped\?"),  # TFDS may know a set twice
         ("emnist/lettrs", "lettrs"),
         ("cifar10:9.9.9", r"only: 3\.0\.2"),
         ("qqqqqqqq", "catalog lists them all"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hostile_images
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from file_kinds import make_kinds
@@ -128,6 +129,19 @@ def test_the_examples_say_of_files_what_the_package_says(exported, reading, file
         if verdict.score is not None:
             assert float(score) == pytest.approx(verdict.score, rel=1e-5)
             assert float(share) == pytest.approx(verdict.calibrated, abs=2e-3)
+
+
+@pytest.mark.parametrize("form", ["onnx", "stablehlo"])
+def test_the_examples_give_no_verdict_on_a_score_that_is_no_number(form, tmp_path):
+    state = MEAN.init(jax.random.key(0), (16, 16, 3)) | {"mean": jnp.full((16, 16, 3), jnp.nan)}
+    config = {"train_images": 100, "training": {"validation_fraction": 0.5}}
+    model = Model(METHOD, MeanConfig(), (16, 16, 3), MEAN, state, calibrate(np.ones(1)), 1, 0.5, config)
+    programs.export_model(model, form, tmp_path / "model")
+    path = save(tmp_path / "a.png", picture(0))
+    command = [sys.executable, EXAMPLES / f"score_{form}.py", tmp_path / "model", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == f"{path}\t\t\tunusable: the model gives it the score nan\n"
 
 
 def test_an_array_that_the_model_does_not_take_is_refused(exported, tmp_path):

@@ -46,6 +46,18 @@ def test_a_checkpoint_comes_back_bit_for_bit(folder):
     np.testing.assert_array_equal(got.calibration.quantiles, checkpoint(5).calibration.quantiles)
 
 
+def test_a_folder_that_orbax_takes_for_a_pattern_is_refused_but_may_be_moved_to(folder, tmp_path):
+    """It would write checkpoints there, without an error, that nothing can read."""
+    odd = pytest.raises(UserError, match=r"cannot be kept in a folder with \[ in its path")
+    with odd, open_checkpoints(tmp_path / "[lot 5]" / "checkpoints", CONFIG):
+        pass
+    assert not (tmp_path / "[lot 5]").exists()
+    moved = tmp_path / "[lot 5]*?"
+    folder.rename(moved)
+    with open_checkpoints(moved, CONFIG, keep=None) as checkpoints:
+        assert restore(checkpoints, LIKE).epoch == 5
+
+
 def test_the_last_ones_and_the_best_are_kept_and_no_others(folder):
     with open_checkpoints(folder, CONFIG) as checkpoints:
         assert epochs(checkpoints) == [2, 4, 5]
