@@ -89,18 +89,18 @@ class RestorationConfig:
     """Share of training images shown in another light, contrast, sharpness and grain, before they are damaged."""
     whole: float = 0.1
     """Share of training images that are not damaged."""
-    lines: float = 0.3
+    lines: float = 0.4
     """Share of damaged regions that are curves and scratches; the others are blobs and boxes."""
     opacity: float = 0.5
     """The least opacity of damage, over 0 and at most 1."""
-    map_floor: float = 0.02
-    """Added to the damage found at a pixel, before it is multiplied with the lines there and with what was repaired."""
+    damage_floor: float = 0.02
+    """Added to the damage found at a pixel, before the readings of the map are multiplied."""
     worst_share: float = 0.01
     """The score is the mean of this share of the map's pixels, the worst ones."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
-        for name in ("weight_damage", "map_floor"):
+        for name in ("weight_damage", "damage_floor"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
         for name in ("relit", "whole", "lines"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")

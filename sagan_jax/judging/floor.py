@@ -16,6 +16,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
 from sagan_jax.judging.metrics import Interval, summarise
 from sagan_jax.judging.pixel_metrics import bin_edges, count_pixels, counted_only, joined, summarise_pixels
+from sagan_jax.ops.principal_components import principal_components
 
 COMPONENTS = 64
 FITTED_NUMBERS = 2**26  # numbers in the images that a run fits its floor on, at most: 256 MB as float32
@@ -47,7 +48,7 @@ class FloorScores(NamedTuple):
 
 
 def fit_floor(images: Images, components: int = COMPONENTS) -> Floor:
-    """Fits the components by randomised singular value decomposition, the same each time (scikit-learn's PCA).
+    """Fits the components (`ops.principal_components`).
 
     Args:
         images: Normal images, uint8 `[N, H, W, C]`.
@@ -59,15 +60,9 @@ def fit_floor(images: Images, components: int = COMPONENTS) -> Floor:
     Raises:
         UserError: If there are fewer than two images.
     """
-    from sklearn.decomposition import PCA
-
     if len(images) < 2:
         raise UserError(f"the trivial floor is fitted on at least 2 images; here there are {len(images)}")
-    flat = _flat(images)
-    kept = min(components, *flat.shape)
-    pca = PCA(kept, svd_solver="randomized", iterated_power=4, random_state=0)  # pyright: ignore[reportArgumentType]
-    pca.fit(flat)
-    return Floor(np.asarray(pca.mean_), np.asarray(pca.components_))
+    return Floor(*principal_components(_flat(images), components))
 
 
 def floor_maps(floor: Floor, images: Images) -> Float[np.ndarray, "image height width"]:

@@ -71,7 +71,9 @@ def damage(
 def other_light(
     key: Array, images: Float[Array, "batch height width channel"], share: float
 ) -> Float[Array, "batch height width channel"]:
-    """Normal images as another day's camera shows them: light, colour, contrast, sharpness, grain. They stay normal.
+    """Normal images as another day's camera shows them: light (uneven too), colour, contrast, sharpness, grain.
+
+    They stay normal: damage is what is left to be found.
 
     Args:
         key: Decides everything drawn.
@@ -79,13 +81,15 @@ def other_light(
         share: The part of the images that is changed.
     """
     batch, height, width, channels = images.shape
-    draw_key, grain_key = jax.random.split(key)
-    uniform = _uniform(draw_key, (batch, 1, 1, channels), 8)
+    draw_key, grain_key, shade_key = jax.random.split(key, 3)
+    uniform = _uniform(draw_key, (batch, 1, 1, channels), 9)
     mean = images.mean(axis=(1, 2), keepdims=True)
     soft = blurred(images, height / 64)
     sharp = images + uniform(-0.8, 0.8, grey=True) * (images - soft)
     contrast = jnp.exp(uniform(-0.4, 0.4, grey=True))
     lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
+    shade = smooth_noise(shade_key, (batch, height, width, 1), (2, 3, 4))
+    lit = lit + uniform(0.0, 0.15, grey=True) * shade
     lit = lit + uniform(0.0, 0.06, grey=True) * jax.random.normal(grain_key, (batch, height, width, 1))
     return jnp.clip(jnp.where(uniform(0.0, 1.0, grey=True) < share, lit, images), -1, 1)
 
@@ -123,7 +127,7 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
     u, v = x * jnp.cos(angle) + y * jnp.sin(angle), y * jnp.cos(angle) - x * jnp.sin(angle)
 
     # How many pixels inside its edge a pixel is, for each shape.
-    long, ratio = log_uniform(0.1, 0.4) * side, log_uniform(0.4, 1.0)
+    long, ratio = log_uniform(0.05, 0.35) * side, log_uniform(0.4, 1.0)
     short = long * ratio
     ellipse = jnp.sqrt((u / long) ** 2 + (v / short) ** 2 + 1e-6)
     ragged = 0.45 * smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]

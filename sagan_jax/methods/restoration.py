@@ -30,28 +30,40 @@ from sagan_jax.methods.adversarial import (
     discriminator_loss,
     weighted,
 )
-from sagan_jax.methods.corruption import blurred, damage, other_light
+from sagan_jax.methods.corruption import damage, other_light
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
+from sagan_jax.methods.repair_map import abnormality, fit_components, no_components
 
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
 _POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
-_LINE_DIRECTIONS, _LINE_TAPS = 8, 15
-_CHANGE = 1.5
-"""Deviation of the blur of what was repaired, in 64ths of the image's side."""
-_LINE_LENGTH, _BACKGROUND = 6.0, 8.0
-"""Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
+
+
+class Normal(NamedTuple):
+    """What is known of normal images beside the networks, fitted after each epoch.
+
+    Attributes:
+        population: The statistics that BatchNorm normalises by when scoring.
+        mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
+        components: Their principal components, `float32 [64, h, w, C]`; zeros where there are fewer.
+    """
+
+    population: Any
+    mean: Array
+    components: Array
 
 
 class RestorationState(NamedTuple):
-    """What training knows, and the statistics BatchNorm scores by: those of normal images, re-estimated after it."""
+    """What training knows, and what normal images look like."""
 
     training: AdversarialState
-    population: Any
+    normal: Normal
 
 
 class Restorer(nn.Module):
     """A generator that repairs: what it gives is added to the image, and its last channel is the damage.
+
+    It is shown the image without its mean colour, so that a brighter or a bluer photograph looks the same to it.
 
     Attributes:
         generator: A network from [B, H, W, C] to [B, H, W, C + 1].
@@ -61,7 +73,8 @@ class Restorer(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
-        output = self.generator(images, train)  # [B, H, W, C + 1]
+        level = images.mean(axis=(1, 2), keepdims=True)
+        output = self.generator(images - level, train)  # [B, H, W, C + 1]
         return images + output[..., :-1], output[..., -1]  # repaired [B, H, W, C], damage logit [B, H, W]
 
 
@@ -101,7 +114,8 @@ def restoration_gan(
 
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
         training = start(key, image_shape)
-        return RestorationState(training, jax.tree.map(jnp.copy, training.generator.statistics))  # a buffer of its own
+        population = jax.tree.map(jnp.copy, training.generator.statistics)  # a buffer of its own
+        return RestorationState(training, Normal(population, *no_components(image_shape)))
 
     def update(state: RestorationState, batch: Array, key: Array) -> tuple[RestorationState, Metrics]:
         training, metrics = step(state.training, batch, key)
@@ -111,15 +125,12 @@ def restoration_gan(
         restorer, _ = networks(images.shape[1:])
         params = state.training.generator.params
         if statistics == "batch":
-            (repaired, logits), _ = apply_training(restorer, params, state.population, images)
+            (repaired, logits), _ = apply_training(restorer, params, state.normal.population, images)
         else:
-            variables = {"params": params, "batch_stats": state.population}
+            variables = {"params": params, "batch_stats": state.normal.population}
             output: Any = restorer.apply(variables, images, train=False)
             repaired, logits = output
-        found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
-        change = blurred(repaired - images, _CHANGE * images.shape[1] / 64)  # with its sign: grain cancels
-        change = jnp.square(change).mean(axis=-1)  # [B, H, W]
-        heat = lines(images) * (repair.map_floor + found) * jnp.sqrt(jnp.sqrt(change))
+        heat = abnormality(images, repaired, logits, state.normal.mean, state.normal.components, repair.damage_floor)
         total = worst_share(heat, repair.worst_share)
         reconstruction = squared_error(images, repaired).mean(axis=(1, 2, 3))
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
@@ -128,7 +139,8 @@ def restoration_gan(
         restorer, _ = networks(images.shape[1:])
         chosen = jax.random.choice(key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
         batches = jnp.asarray(np.asarray(images)[np.asarray(chosen)])  # [12, 64, H, W, C]
-        return state._replace(population=_population(restorer, state.training.generator, batches))
+        population = _population(restorer, state.training.generator, batches)
+        return state._replace(normal=Normal(population, *fit_components(images)))
 
     return Detector(init, update, score, fit_normal)
 
@@ -156,34 +168,3 @@ def _population(restorer: nn.Module, player: Any, batches: Array) -> State:
         return jax.tree.map(lambda value: 10.0 * value, moved)
 
     return jax.tree.map(lambda values: values.mean(axis=0), lax.map(of_batch, batches))
-
-
-def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "batch height width"]:
-    """How strongly each pixel lies on a line, bright or dark: a network has no part in it.
-
-    The background is taken off, the rest averaged along short lines with its sign, and squared; the greatest of eight
-    directions counts, the mean of the channels. Noise of changing sign cancels; a crack, a scratch, an edge stays.
-
-    Args:
-        images: In [-1, 1].
-    """
-    side = images.shape[1] / 64
-    fine = images - blurred(images, _BACKGROUND * side)
-    fine = blurred(fine, side)  # across the line
-    radius = max(1, round(_LINE_TAPS * side))
-    padded = jnp.pad(fine, ((0, 0), (radius, radius), (radius, radius), (0, 0)), mode="symmetric")
-    offsets = np.linspace(-_LINE_TAPS, _LINE_TAPS, 2 * _LINE_TAPS + 1) * side
-    weights = np.exp(-0.5 * (offsets / (_LINE_LENGTH * side)) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
-    strongest = None
-    for direction in range(_LINE_DIRECTIONS):
-        angle = np.pi * direction / _LINE_DIRECTIONS
-        along = jnp.zeros_like(images)
-        for offset, weight in zip(offsets, weights, strict=True):
-            row, column = (radius + round(offset * part) for part in (np.sin(angle), np.cos(angle)))
-            moved = padded[:, row : row + images.shape[1], column : column + images.shape[2]]
-            along = along + float(weight) * moved
-        energy = jnp.square(along).mean(axis=-1)  # [B, H, W]
-        strongest = energy if strongest is None else jnp.maximum(strongest, energy)
-    assert strongest is not None
-    return strongest

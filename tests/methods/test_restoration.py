@@ -13,8 +13,10 @@ from sagan_jax.config import RestorationConfig, SaganConfig, sagan_preset, setti
 from sagan_jax.detector import normalise, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
+from sagan_jax.methods.corruption import gaussian
 from sagan_jax.methods.layers import BatchNorm
-from sagan_jax.methods.restoration import RestorationState, Restorer, damage_loss, lines, restoration_gan
+from sagan_jax.methods.repair_map import fit_components, lines, no_components, unexplained
+from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
 from sagan_jax.methods.sagan import sagan
 
 SMALL = SaganConfig(width=2, latent_size=4)
@@ -106,16 +108,71 @@ def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
     detector = restoration_gan(lambda shape: (restorer, restorer), SMALL, None)
     variables = restorer.init(key, jnp.zeros((1, 4, 4, 2)), train=False)
     player = Player(variables["params"], variables["batch_stats"], None)
-    trained = RestorationState(AdversarialState(jnp.zeros(()), player, player), player.statistics)
+    trained = RestorationState(
+        AdversarialState(jnp.zeros(()), player, player), Normal(player.statistics, *no_components((4, 4, 2)))
+    )
     assert detector.fit_normal is not None
     fitted = detector.fit_normal(trained, images, key)
-    (population,) = fitted.population["generator"].values()
+    (population,) = fitted.normal.population["generator"].values()
 
     chosen = jax.random.choice(key, 90, (12, 64))
     batches = np.asarray(normalise(images), np.float64)[np.asarray(chosen)]  # [12, 64, 4, 4, 2]
+    batches -= batches.mean(axis=(2, 3), keepdims=True)  # the generator is shown no mean colour
     np.testing.assert_allclose(population["mean"], batches.mean(axis=(1, 2, 3)).mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(population["var"], batches.var(axis=(1, 2, 3)).mean(axis=0), rtol=2e-3)
     jax.tree.map(np.testing.assert_array_equal, fitted.training, trained.training)
+
+
+def test_what_components_do_not_explain_is_the_residual_of_a_plain_projection():
+    images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 2), np.uint8)
+    mean, components = fit_components(images)
+    assert components.shape == (64, 8, 8, 2)
+    assert np.asarray(components[8:] == 0).all()  # nine images have eight directions
+    flat = np.asarray(normalise(images), np.float64).reshape(9, -1)
+    _, _, rows = np.linalg.svd(flat - flat.mean(axis=0))
+    test = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 2)).astype(np.float32)
+    rest = test.reshape(3, -1) - flat.mean(axis=0)
+    rest = (rest - rest @ rows[:8].T @ rows[:8]).reshape(3, 8, 8, 2)
+    blur = gaussian(8, 1 / 8)
+    expected = np.square(np.einsum("hi,bijc,wj->bhwc", blur, rest, blur)).mean(axis=-1)
+    np.testing.assert_allclose(unexplained(jnp.asarray(test), mean, components), expected, rtol=1e-3, atol=1e-5)
+    trained_on = unexplained(normalise(images), mean, components)
+    np.testing.assert_allclose(trained_on, np.zeros((9, 8, 8)), atol=1e-5)
+
+
+def test_larger_images_are_reduced_to_64_pixels_for_their_components():
+    small = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 1), np.uint8)
+    large = small.repeat(2, axis=1).repeat(2, axis=2)
+    for given, expected in zip(fit_components(large), fit_components(small), strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+    test = np.random.default_rng(1).uniform(-1, 1, (1, 64, 64, 1)).astype(np.float32)
+    known = fit_components(small)
+    twice = unexplained(jnp.asarray(test.repeat(2, axis=1).repeat(2, axis=2)), *known)
+    np.testing.assert_allclose(twice[:, ::2, ::2], unexplained(jnp.asarray(test), *known), rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(twice[:, 1::2, 1::2], twice[:, ::2, ::2])
+
+
+def test_one_normal_image_has_a_mean_and_no_directions():
+    mean, components = fit_components(np.full((1, 8, 8, 1), 255, np.uint8))
+    np.testing.assert_array_equal(mean, np.ones((8, 8, 1)))
+    assert not np.asarray(components).any()
+
+
+class Constant(nn.Module):
+    """Not a generator: gives back what it is shown, and no damage."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return jnp.concatenate([images, 0 * images[..., :1]], axis=-1)
+
+
+def test_the_generator_does_not_see_how_bright_or_blue_an_image_is():
+    images = jax.random.uniform(jax.random.key(0), (2, 4, 4, 3), minval=-1)
+    colour = jnp.array([0.3, -0.2, 0.1]).reshape(1, 1, 1, 3)
+    for shown in (images, images + colour):
+        repaired, logits = Restorer(Constant()).apply({}, shown, train=False)
+        np.testing.assert_allclose(repaired - shown, images - images.mean(axis=(1, 2), keepdims=True), atol=1e-6)
+        assert logits.shape == (2, 4, 4)
 
 
 def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(key):
@@ -132,7 +189,7 @@ def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(key)
     shapes = [field.shape for field in scores]
     assert shapes == [(5,), (5,), (5,), (5, 16, 16), (5, 16, 16, 3)]
     assert state.training.generator.params["generator"]["out"]["Conv_0"]["kernel"].shape[-1] == 4  # RGB and damage
-    assert jax.tree.structure(state.population) == jax.tree.structure(state.training.generator.statistics)
+    assert jax.tree.structure(state.normal.population) == jax.tree.structure(state.training.generator.statistics)
 
 
 def test_the_papers_sagan_has_nothing_of_it(key):
@@ -156,7 +213,7 @@ def test_settings_of_the_paper_are_written_as_before_there_was_repair_and_older_
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("whole", 1.5), ("lines", -0.1), ("opacity", 0.0), ("worst_share", 0.0), ("map_floor", -1.0)]
+    ("name", "value"), [("whole", 1.5), ("lines", -0.1), ("opacity", 0.0), ("worst_share", 0.0), ("damage_floor", -1.0)]
 )
 def test_a_share_that_is_none_is_refused_by_name(name, value):
     with pytest.raises(UserError, match=name):
