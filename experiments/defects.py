@@ -19,9 +19,9 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from sagan_jax.cli import run_experiment
 from sagan_jax.config import require
 from sagan_jax.errors import UserError
+from sagan_jax.flags import run_experiment
 
 PHOTOGRAPHS = ("brick", "grass", "gravel")
 TRAINED_ON = 0.6
@@ -96,7 +96,7 @@ class Defects:
         """Images of a class of a data set."""
         from experiments.datasets import load_dataset
 
-        dataset = load_dataset(self.source, size=self.size, data_dir=self.data_dir)
+        dataset = load_dataset(self.source, self.size, self.data_dir)
         chosen = np.arange(len(dataset.images))
         if self.normal is not None:
             if self.normal not in dataset.class_names:

@@ -46,9 +46,9 @@ def random_state(like):
     return jax.device_put(jax.tree.map(leaf, like))
 
 
-def make_model(method):
+def make_model(method, preset="paper"):
     """A model with narrow networks and random weights."""
-    settings = METHODS[method].preset("paper")
+    settings = METHODS[method].preset(preset)
     small = {"width": 4, "latent_size": 8, "search_steps": 3}
     settings = dataclasses.replace(settings, **{k: v for k, v in small.items() if hasattr(settings, k)})
     config = {
@@ -69,10 +69,13 @@ def make_model(method):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(method, marks=[] if method == "sagan" else pytest.mark.slow) for method in METHODS],
+    params=[
+        *(pytest.param(method, marks=[] if method == "sagan" else pytest.mark.slow) for method in METHODS),
+        pytest.param("sagan inspection", marks=pytest.mark.slow),
+    ],
 )
 def model(request) -> Model:
-    return make_model(request.param)
+    return make_model(*request.param.split())
 
 
 @pytest.fixture(scope="module")

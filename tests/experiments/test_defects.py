@@ -1,0 +1,63 @@
+"""Synthetic defects for sets to develop on: seen, marked where they are, of no image that training sees."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.defects import DEFECTS, main, with_defect
+from sagan_jax.data.folder import load_folder
+
+
+@pytest.fixture
+def smooth():
+    """uint8 [32, 32, 3], a gradient with texture."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(60, 190, 32)[:, None, None] + np.linspace(-30, 30, 32)[None, :, None]
+    return np.clip(ramp + rng.normal(0, 12, (32, 32, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", DEFECTS)
+def test_a_defect_is_seen_and_marked_where_it_is(kind, smooth):
+    spoiled, mask = with_defect(np.random.default_rng(1), smooth, kind)
+    assert (spoiled.shape, spoiled.dtype, mask.shape) == (smooth.shape, np.uint8, (32, 32))
+    change = np.abs(spoiled.astype(int) - smooth.astype(int)).max(axis=-1)
+    assert mask.any()
+    assert change[~mask].max() <= 8
+    assert change[mask].min() >= 7
+
+
+def test_the_folder_is_read_as_a_set_with_masks_and_no_training_image_is_in_the_test(tmp_path, capsys):
+    folder = tmp_path / "digits"
+    flags = ["--source=digits", "--normal=3", "--size=16", "--train-images=40", "--test-images=30", f"--out={folder}"]
+    assert main(flags) == 0
+    assert "40 and 30 images written" in capsys.readouterr().out
+    split, _ = load_folder(folder, size=16)
+    assert len(split.train) == 40
+    assert int(split.test_labels.sum()) == 20
+    assert set(np.unique(split.test_kinds)) == {"good", *DEFECTS}
+    assert np.asarray(split.test_masks)[split.test_labels].any(axis=(1, 2)).all()
+    trained = {image.tobytes() for image in np.asarray(split.train)}
+    assert not any(image.tobytes() in trained for image in np.asarray(split.test)[~split.test_labels])
+
+    assert main(flags) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"), [("--normal=x", "digits has '0', '1'"), ("--train-images=5000", "digits has 183 such images")]
+)
+def test_what_a_set_does_not_have_is_refused(flag, message, tmp_path, capsys):
+    arguments = ["--source=digits", "--normal=3", "--size=16", f"--out={tmp_path / 'x'}", flag]
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_squares_of_a_photograph_for_training_and_test_share_no_pixel(tmp_path):
+    data = pytest.importorskip("skimage.data")
+    assert main(["--source=brick", f"--out={tmp_path / 'brick'}", "--train-images=9", "--test-images=9"]) == 0
+    photograph = np.asarray(data.brick())
+    for part, left, right in (("train", 0, 307), ("test", 307, 512)):
+        for path in (tmp_path / "brick" / part / "good").iterdir():
+            square = np.asarray(Image.open(path))
+            windows = np.lib.stride_tricks.sliding_window_view(photograph[:, left:right], (64, 64))
+            assert (windows[:, :, 0] == square[0]).all(axis=-1).any()
