@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sagan_jax.config import RestorationConfig
 
 _FILLINGS = 6
+_AREA_CHANCES, _LINE_CHANCES = (0.20, 0.15, 0.25, 0.20, 0.05, 0.15), (0.05, 0.0, 0.45, 0.45, 0.0, 0.05)
+"""How often each filling is drawn. A line filled with much the same texture is seen by nobody."""
 _SEEN = 0.05
 """How far a pixel must be from what it was to count as damaged, on the scale [-1, 1]."""
 
@@ -38,7 +40,7 @@ def damage(
     region_key, shift_key, texture_key, kind_key, draw_key = jax.random.split(key, 5)
     uniform = _uniform(draw_key, (batch, 1, 1, channels), 16)
 
-    regions = _regions(region_key, (2 * batch, height, width), config.lines)  # [2B, H, W]
+    regions, thin = _regions(region_key, (2 * batch, height, width), config.lines)  # [2B, H, W], [2B]
     second = jnp.where(uniform(0.0, 1.0)[..., 0] < 0.5, regions[batch:], 0.0)
     region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
 
@@ -58,8 +60,12 @@ def damage(
     filled = around + uniform(0.0, 0.15, grey=True) * texture
     fillings = jnp.stack([other_image, other_place, flat, light, near(images), filled])  # [6, B, H, W, C]
 
-    chances = jnp.array([0.20, 0.15, 0.25, 0.20, 0.05, 0.15])
-    kind = jax.random.choice(kind_key, _FILLINGS, (batch,), p=chances)
+    area_key, line_key = jax.random.split(kind_key)
+    of_area, of_line = (
+        jax.random.choice(k, _FILLINGS, (batch,), p=jnp.array(chances))
+        for k, chances in ((area_key, _AREA_CHANCES), (line_key, _LINE_CHANCES))
+    )
+    kind = jnp.where(thin[:batch], of_line, of_area)
     filling = jnp.take_along_axis(fillings, kind[None, :, None, None, None], axis=0)[0]
     opacity = uniform(config.opacity, 1.0, grey=True) * (uniform(0.0, 1.0, grey=True) >= config.whole)
     damaged = jnp.clip(images + opacity * region * (filling - images), -1, 1)
@@ -110,8 +116,10 @@ def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int,
     return noise / (noise.std(axis=(1, 2), keepdims=True) + 1e-6)
 
 
-def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Array, "batch height width"]:
-    """Soft masks of one region each: with chance `lines` a curve or a scratch, else a blob or a box."""
+def _regions(
+    key: Array, shape: tuple[int, int, int], lines: float
+) -> tuple[Float[Array, "batch height width"], Bool[Array, " batch"]]:
+    """Soft masks of one region each: a curve or a scratch with chance `lines`, else a blob or a box. Which are thin."""
     batch, height, width = shape
     draw_key, field_key, level_key = jax.random.split(key, 3)
     uniform = _uniform(draw_key, (batch, 1, 1), 24)
@@ -132,7 +140,7 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
     ellipse = jnp.sqrt((u / long) ** 2 + (v / short) ** 2 + 1e-6)
     ragged = 0.45 * smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]
     blob = (1 - ellipse + ragged * uniform(0.0, 1.0)) * short
-    reach, thickness = log_uniform(0.15, 0.8) * side, log_uniform(0.6, 2.5)
+    reach, thickness = log_uniform(0.15, 0.8) * side, log_uniform(0.3, 1.8)
     level = smooth_noise(level_key, (*shape, 1), (3, 4, 6, 9))[..., 0] - uniform(-0.5, 0.5)
     slope = jnp.sqrt(sum(jnp.square(part) for part in jnp.gradient(level, axis=(1, 2))) + 1e-4)
     curve = jnp.minimum(thickness - jnp.abs(level) / slope, reach - jnp.sqrt(u**2 + v**2))
@@ -142,7 +150,8 @@ def _regions(key: Array, shape: tuple[int, int, int], lines: float) -> Float[Arr
     draw = uniform(0.0, 1.0)
     area = jnp.where(draw < lines + 0.75 * (1 - lines), blob, box)
     inside = jnp.where(draw < 0.6 * lines, curve, jnp.where(draw < lines, scratch, area))
-    return jax.nn.sigmoid(2 * inside / log_uniform(0.4, 2.0))  # a soft edge, or the seam is all that is learned
+    soft = jax.nn.sigmoid(2 * inside / log_uniform(0.4, 2.0))  # a soft edge, or the seam is all that is learned
+    return soft, draw[:, 0, 0] < lines
 
 
 def _uniform(key: Array, shape: tuple[int, ...], most: int) -> Callable[..., Array]:
