@@ -39,7 +39,7 @@ def sagan_preset(name: Preset) -> SaganConfig:
     return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
 
 
-INSPECTION = TrainingConfig(epochs=5, steps=3000, batch_size=16, flip=True, validation_fraction=0.15)
+INSPECTION = TrainingConfig(epochs=5, steps=2000, batch_size=16, flip=True, validation_fraction=0.15)
 """How the preset for inspection is trained, on however many photographs."""
 
 
