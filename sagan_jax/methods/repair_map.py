@@ -18,6 +18,8 @@ COMPONENTS = 64
 _SEEN = 64
 """Side in pixels that images are reduced to, at most, before their components are taken."""
 _FITTED_IMAGES = 2048
+_NO_LINES = 1e-6
+"""Added to an image's mean strength of lines: far less than any photograph has."""
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
 _CHANGE, _RESIDUAL = 1.5, 1.0
 """Deviations of the blur of what was repaired and of the components' residual, in 64ths of the image's side."""
@@ -35,6 +37,8 @@ def abnormality(
 ) -> Float[Array, "batch height width"]:
     """The product of the four readings, each to a power that was chosen on the development sets.
 
+    Lines count in terms of the image's own mean, so that a rough surface is not abnormal all over.
+
     Args:
         images: In [-1, 1].
         repaired: What the generator made of them.
@@ -43,11 +47,13 @@ def abnormality(
         components: Of normal images.
         damage_floor: Added to the damage found, so that what the network misses still counts.
     """
+    strength = lines(images)  # [B, H, W]
+    strength = strength / (strength.mean(axis=(1, 2), keepdims=True) + _NO_LINES)
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
     change = blurred(repaired - images, _CHANGE * images.shape[1] / 64)  # with its sign: grain cancels
     change = jnp.square(change).mean(axis=-1)  # [B, H, W]
-    rest = jnp.sqrt(unexplained(images, mean, components))
-    return jnp.sqrt(lines(images) * rest) * (damage_floor + found) * jnp.sqrt(jnp.sqrt(change))
+    rest = unexplained(images, mean, components)
+    return strength * jnp.sqrt(damage_floor + found) * jnp.sqrt(jnp.sqrt(change)) * rest
 
 
 def no_components(image_shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -83,7 +89,9 @@ def unexplained(
     mean: Float[Array, "low_height low_width channel"],
     components: Float[Array, "component low_height low_width channel"],
 ) -> Float[Array, "batch height width"]:
-    """What the components of normal images do not explain: the squared residual, blurred first so that grain cancels.
+    """What the components of normal images do not explain: their residual's energy.
+
+    It is the geometric mean of two: of the residual as it is, and blurred first, so that grain cancels.
 
     Args:
         images: In [-1, 1].
@@ -94,7 +102,9 @@ def unexplained(
     centred = _reduced(images, factor) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
     residual = centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
-    energy = jnp.square(blurred(residual, _RESIDUAL * residual.shape[1] / 64)).mean(axis=-1)  # [B, h, w]
+    smooth = blurred(residual, _RESIDUAL * residual.shape[1] / 64)
+    fine, coarse = (jnp.square(part).mean(axis=-1) for part in (residual, smooth))  # [B, h, w]
+    energy = jnp.sqrt(fine * coarse)
     return jnp.repeat(jnp.repeat(energy, factor, axis=1), factor, axis=2)
 
 

@@ -15,7 +15,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.corruption import gaussian
 from sagan_jax.methods.layers import BatchNorm
-from sagan_jax.methods.repair_map import fit_components, lines, no_components, unexplained
+from sagan_jax.methods.repair_map import abnormality, fit_components, lines, no_components, unexplained
 from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
 from sagan_jax.methods.sagan import sagan
 
@@ -134,7 +134,8 @@ def test_what_components_do_not_explain_is_the_residual_of_a_plain_projection():
     rest = test.reshape(3, -1) - flat.mean(axis=0)
     rest = (rest - rest @ rows[:8].T @ rows[:8]).reshape(3, 8, 8, 2)
     blur = gaussian(8, 1 / 8)
-    expected = np.square(np.einsum("hi,bijc,wj->bhwc", blur, rest, blur)).mean(axis=-1)
+    energies = (np.square(part).mean(axis=-1) for part in (rest, np.einsum("hi,bijc,wj->bhwc", blur, rest, blur)))
+    expected = np.sqrt(np.prod(list(energies), axis=0))
     np.testing.assert_allclose(unexplained(jnp.asarray(test), mean, components), expected, rtol=1e-3, atol=1e-5)
     trained_on = unexplained(normalise(images), mean, components)
     np.testing.assert_allclose(trained_on, np.zeros((9, 8, 8)), atol=1e-5)
@@ -156,6 +157,21 @@ def test_one_normal_image_has_a_mean_and_no_directions():
     mean, components = fit_components(np.full((1, 8, 8, 1), 255, np.uint8))
     np.testing.assert_array_equal(mean, np.ones((8, 8, 1)))
     assert not np.asarray(components).any()
+
+
+def test_the_map_is_the_product_of_its_readings():
+    rng = np.random.default_rng(0)
+    images, repaired = rng.uniform(-1, 1, (2, 2, 8, 8, 1)).astype(np.float32)
+    logits = rng.normal(size=(2, 8, 8)).astype(np.float32)
+    known = fit_components(rng.integers(0, 256, (9, 8, 8, 1), np.uint8))
+    strength = np.asarray(LINES(images))
+    one_pixel, change = gaussian(8, 1.0), gaussian(8, 1.5 / 8)
+    found = np.log1p(np.exp(np.einsum("hi,bij,wj->bhw", one_pixel, logits, one_pixel)))
+    repair = np.square(np.einsum("hi,bijc,wj->bhwc", change, repaired - images, change)).mean(axis=-1)
+    expected = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6) * np.sqrt(0.02 + found) * repair**0.25
+    expected = expected * np.asarray(unexplained(jnp.asarray(images), *known))
+    found = abnormality(jnp.asarray(images), jnp.asarray(repaired), jnp.asarray(logits), *known, 0.02)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 class Constant(nn.Module):
