@@ -1,16 +1,19 @@
-"""The map of a generator that repairs: what it found and repaired, where lines are, what normal images cannot explain.
+"""The map of a generator that repairs: four readings of each pixel, each in terms of what normal images have.
 
-Four readings of each pixel are multiplied, so that what only one of them sees counts little. Two come from the network:
-the damage it found and how much it repaired. Two need no network: lines, and the residual of principal components.
+Two need no network: lines, and what principal components of normal images leave unexplained. Two are the network's: how
+much it repaired, and the damage it found, weighted by lines. One that is far above its level is enough: different
+defects show in different readings.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from sagan_jax.detector import Images
+from sagan_jax.detector import Images, normalise, worst_share
 from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.principal_components import principal_components
 
@@ -18,26 +21,39 @@ COMPONENTS = 64
 _SEEN = 64
 """Side in pixels that images are reduced to, at most, before their components are taken."""
 _FITTED_IMAGES = 2048
-_NO_LINES = 1e-6
-"""Added to an image's mean strength of lines: far less than any photograph has."""
+_CROSSED = 8
+"""So many images, and more, are explained by components of others."""
+_READINGS, _LEAST_SPREAD = 4, 0.05
+_TINY = (1e-7, 1e-4, 1e-9, 4e-9)
+"""Added to each reading before its logarithm: far less than any photograph has."""
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
-_CHANGE, _RESIDUAL = 1.5, 1.0
-"""Deviations of the blur of what was repaired and of the components' residual, in 64ths of the image's side."""
+_CHANGE = 1.5
+"""Deviation of the blur of what was repaired, in 64ths of the image's side."""
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
 """Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
 
 
-def abnormality(
+class Level(NamedTuple):
+    """What the readings of normal images come to: of the logarithm of each reading's worst pixels.
+
+    Attributes:
+        mean: Over normal images, `float32 [4]`.
+        spread: Its standard deviation, `float32 [4]`, at least 0.05.
+    """
+
+    mean: Array
+    spread: Array
+
+
+def readings(
     images: Float[Array, "batch height width channel"],
     repaired: Float[Array, "batch height width channel"],
     logits: Float[Array, "batch height width"],
     mean: Float[Array, "low_height low_width channel"],
     components: Float[Array, "component low_height low_width channel"],
     damage_floor: float,
-) -> Float[Array, "batch height width"]:
-    """The product of the four readings, each to a power that was chosen on the development sets.
-
-    Lines count in terms of the image's own mean, so that a rough surface is not abnormal all over.
+) -> Float[Array, "reading batch height width"]:
+    """Lines, damage on lines, repair, and what is unexplained; each 0 or more.
 
     Args:
         images: In [-1, 1].
@@ -48,12 +64,64 @@ def abnormality(
         damage_floor: Added to the damage found, so that what the network misses still counts.
     """
     strength = lines(images)  # [B, H, W]
-    strength = strength / (strength.mean(axis=(1, 2), keepdims=True) + _NO_LINES)
+    relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)  # a rough surface is not all abnormal
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
     change = blurred(repaired - images, _CHANGE * images.shape[1] / 64)  # with its sign: grain cancels
     change = jnp.square(change).mean(axis=-1)  # [B, H, W]
     rest = unexplained(images, mean, components)
-    return strength * jnp.sqrt(damage_floor + found) * jnp.sqrt(jnp.sqrt(change)) * rest
+    return jnp.stack([strength, relative * (damage_floor + found), change, rest])
+
+
+def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
+    """One map of the readings: log(1 + the sum of exp(2 z)), z the deviations above what normal images have.
+
+    Args:
+        found: From `readings`.
+        level: What normal images have.
+    """
+    shape = (-1, 1, 1, 1)
+    logarithm = jnp.log(found + jnp.array(_TINY).reshape(shape))
+    z = (logarithm - level.mean.reshape(shape)) / level.spread.reshape(shape)
+    most = jnp.maximum(2 * z.max(axis=0), 0)  # [B, H, W]; taken out, so that nothing overflows
+    return most + jnp.log(jnp.exp(-most) + jnp.exp(2 * z - most[None]).sum(axis=0))
+
+
+def no_level() -> Level:
+    """The level before any images were seen."""
+    return Level(jnp.zeros(_READINGS), jnp.ones(_READINGS))
+
+
+def fit_level(worst: Float[Array, "reading image"], unexplained_worst: Float[Array, " other"]) -> Level:
+    """The level of normal images, from the mean of each reading's worst pixels in each of them.
+
+    Args:
+        worst: Of each reading. The last, what is unexplained, is not used: of images that the components were fitted on
+            it is too low.
+        unexplained_worst: In its place, see `unexplained_by_others`.
+    """
+    rows = [*worst[:-1], unexplained_worst]
+    logarithms = [jnp.log(row + tiny) for row, tiny in zip(rows, _TINY, strict=True)]
+    mean = jnp.stack([row.mean() for row in logarithms])
+    return Level(mean, jnp.maximum(jnp.stack([row.std() for row in logarithms]), _LEAST_SPREAD))
+
+
+def unexplained_by_others(images: Images, share: float) -> Float[Array, " image"]:
+    """The worst unexplained pixels of normal images, each by components of half of the others.
+
+    The components of an image's own set explain it better than they explain a new one.
+
+    Args:
+        images: uint8 `[N, H, W, C]`, at least one.
+        share: Which part of an image's pixels is taken, the worst ones.
+    """
+    kept = _part(images, _FITTED_IMAGES)
+    halves = (kept[::2], kept[1::2]) if len(kept) >= _CROSSED else (kept, kept)
+    values = []
+    for fitted, other in (halves, halves[::-1]):
+        known = fit_components(fitted)
+        rows = range(0, len(other), 64)
+        values += [worst_share(unexplained(normalise(other[row : row + 64]), *known), share) for row in rows]
+    return jnp.concatenate(values)
 
 
 def no_components(image_shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -73,8 +141,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
     Returns:
         The mean, in [-1, 1], and 64 components; zeros in place of those that so few images do not have.
     """
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _FITTED_IMAGES)).astype(int))
-    kept = np.asarray(images)[chosen]  # [N, H, W, C]
+    kept = _part(images, _FITTED_IMAGES)  # [N, H, W, C]
     low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1, _reduction(kept.shape[1]))
     shape = low.shape[1:]
     mean, rows = no_components(kept.shape[1:])
@@ -89,9 +156,7 @@ def unexplained(
     mean: Float[Array, "low_height low_width channel"],
     components: Float[Array, "component low_height low_width channel"],
 ) -> Float[Array, "batch height width"]:
-    """What the components of normal images do not explain: their residual's energy.
-
-    It is the geometric mean of two: of the residual as it is, and blurred first, so that grain cancels.
+    """What the components of normal images do not explain: the squared residual, the mean of the channels.
 
     Args:
         images: In [-1, 1].
@@ -102,10 +167,13 @@ def unexplained(
     centred = _reduced(images, factor) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
     residual = centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
-    smooth = blurred(residual, _RESIDUAL * residual.shape[1] / 64)
-    fine, coarse = (jnp.square(part).mean(axis=-1) for part in (residual, smooth))  # [B, h, w]
-    energy = jnp.sqrt(fine * coarse)
+    energy = jnp.square(residual).mean(axis=-1)  # [B, h, w]
     return jnp.repeat(jnp.repeat(energy, factor, axis=1), factor, axis=2)
+
+
+def _part(images: Images, most: int) -> UInt8[np.ndarray, "count height width channel"]:
+    """So many images at most, evenly spread over all."""
+    return np.asarray(images)[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
 
 
 def _reduction(height: int) -> int:

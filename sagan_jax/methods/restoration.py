@@ -32,11 +32,20 @@ from sagan_jax.methods.adversarial import (
 )
 from sagan_jax.methods.corruption import damage, other_light
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
-from sagan_jax.methods.repair_map import abnormality, fit_components, no_components
+from sagan_jax.methods.repair_map import (
+    Level,
+    abnormality,
+    fit_components,
+    fit_level,
+    no_components,
+    no_level,
+    readings,
+    unexplained_by_others,
+)
 
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
-_POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
+_POPULATION_BATCHES, _LEVEL_BATCHES, _POPULATION_BATCH = 12, 4, 64
 
 
 class Normal(NamedTuple):
@@ -46,11 +55,13 @@ class Normal(NamedTuple):
         population: The statistics that BatchNorm normalises by when scoring.
         mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
         components: Their principal components, `float32 [64, h, w, C]`; zeros where there are fewer.
+        level: What the readings of the map come to.
     """
 
     population: Any
     mean: Array
     components: Array
+    level: Level
 
 
 class RestorationState(NamedTuple):
@@ -115,22 +126,37 @@ def restoration_gan(
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
         training = start(key, image_shape)
         population = jax.tree.map(jnp.copy, training.generator.statistics)  # a buffer of its own
-        return RestorationState(training, Normal(population, *no_components(image_shape)))
+        return RestorationState(training, Normal(population, *no_components(image_shape), no_level()))
 
     def update(state: RestorationState, batch: Array, key: Array) -> tuple[RestorationState, Metrics]:
         training, metrics = step(state.training, batch, key)
         return state._replace(training=training), metrics
 
-    def score(state: RestorationState, images: Array, statistics: Statistics = "running") -> Scores:
+    def read(state: RestorationState, images: Array, statistics: Statistics) -> tuple[Array, Array]:
+        """The repaired images [B, H, W, C] and the readings of the map [4, B, H, W]."""
         restorer, _ = networks(images.shape[1:])
-        params = state.training.generator.params
+        params, normal = state.training.generator.params, state.normal
         if statistics == "batch":
-            (repaired, logits), _ = apply_training(restorer, params, state.normal.population, images)
+            (repaired, logits), _ = apply_training(restorer, params, normal.population, images)
         else:
-            variables = {"params": params, "batch_stats": state.normal.population}
+            variables = {"params": params, "batch_stats": normal.population}
             output: Any = restorer.apply(variables, images, train=False)
             repaired, logits = output
-        heat = abnormality(images, repaired, logits, state.normal.mean, state.normal.components, repair.damage_floor)
+        return repaired, readings(images, repaired, logits, normal.mean, normal.components, repair.damage_floor)
+
+    @jax.jit
+    def worst(state: RestorationState, batches: Array) -> Array:
+        """The mean of the worst pixels of each reading of each image, of batches [N, B, H, W, C]: [4, N * B]."""
+
+        def of_batch(batch: Array) -> Array:
+            _, found = read(state, normalise(batch), "running")
+            return jnp.stack([worst_share(reading, repair.worst_share) for reading in found])  # [4, B]
+
+        return jnp.concatenate(list(lax.map(of_batch, batches)), axis=1)
+
+    def score(state: RestorationState, images: Array, statistics: Statistics = "running") -> Scores:
+        repaired, found = read(state, images, statistics)
+        heat = abnormality(found, state.normal.level)
         total = worst_share(heat, repair.worst_share)
         reconstruction = squared_error(images, repaired).mean(axis=(1, 2, 3))
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
@@ -140,7 +166,11 @@ def restoration_gan(
         chosen = jax.random.choice(key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
         batches = jnp.asarray(np.asarray(images)[np.asarray(chosen)])  # [12, 64, H, W, C]
         population = _population(restorer, state.training.generator, batches)
-        return state._replace(normal=Normal(population, *fit_components(images)))
+        fitted = state._replace(normal=Normal(population, *fit_components(images), no_level()))
+        even = np.linspace(0, len(images) - 1, _LEVEL_BATCHES * _POPULATION_BATCH).astype(int)
+        some = np.asarray(images)[even].reshape(_LEVEL_BATCHES, _POPULATION_BATCH, *images.shape[1:])
+        level = fit_level(worst(fitted, jnp.asarray(some)), unexplained_by_others(images, repair.worst_share))
+        return fitted._replace(normal=fitted.normal._replace(level=level))
 
     return Detector(init, update, score, fit_normal)
 

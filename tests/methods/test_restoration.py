@@ -15,7 +15,18 @@ from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.corruption import gaussian
 from sagan_jax.methods.layers import BatchNorm
-from sagan_jax.methods.repair_map import abnormality, fit_components, lines, no_components, unexplained
+from sagan_jax.methods.repair_map import (
+    Level,
+    abnormality,
+    fit_components,
+    fit_level,
+    lines,
+    no_components,
+    no_level,
+    readings,
+    unexplained,
+    unexplained_by_others,
+)
 from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
 from sagan_jax.methods.sagan import sagan
 
@@ -109,7 +120,8 @@ def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
     variables = restorer.init(key, jnp.zeros((1, 4, 4, 2)), train=False)
     player = Player(variables["params"], variables["batch_stats"], None)
     trained = RestorationState(
-        AdversarialState(jnp.zeros(()), player, player), Normal(player.statistics, *no_components((4, 4, 2)))
+        AdversarialState(jnp.zeros(()), player, player),
+        Normal(player.statistics, *no_components((4, 4, 2)), no_level()),
     )
     assert detector.fit_normal is not None
     fitted = detector.fit_normal(trained, images, key)
@@ -133,9 +145,7 @@ def test_what_components_do_not_explain_is_the_residual_of_a_plain_projection():
     test = np.random.default_rng(1).uniform(-1, 1, (3, 8, 8, 2)).astype(np.float32)
     rest = test.reshape(3, -1) - flat.mean(axis=0)
     rest = (rest - rest @ rows[:8].T @ rows[:8]).reshape(3, 8, 8, 2)
-    blur = gaussian(8, 1 / 8)
-    energies = (np.square(part).mean(axis=-1) for part in (rest, np.einsum("hi,bijc,wj->bhwc", blur, rest, blur)))
-    expected = np.sqrt(np.prod(list(energies), axis=0))
+    expected = np.square(rest).mean(axis=-1)
     np.testing.assert_allclose(unexplained(jnp.asarray(test), mean, components), expected, rtol=1e-3, atol=1e-5)
     trained_on = unexplained(normalise(images), mean, components)
     np.testing.assert_allclose(trained_on, np.zeros((9, 8, 8)), atol=1e-5)
@@ -159,7 +169,7 @@ def test_one_normal_image_has_a_mean_and_no_directions():
     assert not np.asarray(components).any()
 
 
-def test_the_map_is_the_product_of_its_readings():
+def test_the_readings_are_those_of_plain_arrays():
     rng = np.random.default_rng(0)
     images, repaired = rng.uniform(-1, 1, (2, 2, 8, 8, 1)).astype(np.float32)
     logits = rng.normal(size=(2, 8, 8)).astype(np.float32)
@@ -167,11 +177,35 @@ def test_the_map_is_the_product_of_its_readings():
     strength = np.asarray(LINES(images))
     one_pixel, change = gaussian(8, 1.0), gaussian(8, 1.5 / 8)
     found = np.log1p(np.exp(np.einsum("hi,bij,wj->bhw", one_pixel, logits, one_pixel)))
+    relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)
     repair = np.square(np.einsum("hi,bijc,wj->bhwc", change, repaired - images, change)).mean(axis=-1)
-    expected = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6) * np.sqrt(0.02 + found) * repair**0.25
-    expected = expected * np.asarray(unexplained(jnp.asarray(images), *known))
-    found = abnormality(jnp.asarray(images), jnp.asarray(repaired), jnp.asarray(logits), *known, 0.02)
-    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    rest = np.asarray(unexplained(jnp.asarray(images), *known))
+    expected = np.stack([strength, relative * (0.02 + found), repair, rest])
+    got = readings(jnp.asarray(images), jnp.asarray(repaired), jnp.asarray(logits), *known, 0.02)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_the_map_by_hand_and_far_above_the_level_without_overflow():
+    level = Level(jnp.log(jnp.array([1.0, 2.0, 4.0, 8.0])), jnp.full(4, 0.5))
+    at_level = jnp.array([1.0, 2.0, 4.0, 8.0]).reshape(4, 1, 1, 1)
+    assert abnormality(at_level, level) == pytest.approx(np.log(1 + 4), rel=1e-3)
+    one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(2 * 2)
+    assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(4)), rel=1e-3)
+    far = abnormality(at_level.at[0].set(1e30), level)
+    assert far == pytest.approx(4 * np.log(1e30), rel=1e-3)
+
+
+def test_the_level_of_what_is_unexplained_is_that_of_images_the_components_do_not_know():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 8, 8, 1), np.uint8)  # noise: 39 directions explain their own images alone
+    own = worst_share(unexplained(normalise(images), *fit_components(images)), 0.05)
+    others = unexplained_by_others(images, 0.05)
+    assert others.shape == (40,)
+    assert np.asarray(own).max() < 1e-3 < np.asarray(others).min()
+    worst = jnp.array([[1.0, np.e], [1.0, 1.0], [np.e, np.e], [0.0, 0.0]])
+    level = fit_level(worst, jnp.array([np.e**3] * 5))
+    np.testing.assert_allclose(level.mean, [0.5, 0, 1, 3], atol=1e-3)
+    np.testing.assert_allclose(level.spread, [0.5, 0.05, 0.05, 0.05], atol=1e-3)
 
 
 class Constant(nn.Module):
