@@ -108,7 +108,7 @@ class Score:
         from sagan_jax.inspection import verdict_file, verdicts
         from sagan_jax.judging.calibration import threshold
         from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
-        from sagan_jax.runs.model import load_judged
+        from sagan_jax.runs.judged import open_judged
         from sagan_jax.training.progress import pace
 
         if self.resume and self.out is None:
@@ -117,13 +117,14 @@ class Score:
         files = list_files(self.images, sys.stdin.buffer.read)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
-        model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
+        method = None if self.method is None else find_method(self.method)
+        scorer, known, result = open_judged(self.run, () if self.maps is None else ("map",), method)
         asked = self.false_positive_rate
-        rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
-        limit = threshold(model.calibration, rate)
+        rate = known.false_positive_rate if asked is None else rate_for(asked, known.held_out)
+        limit = threshold(scorer.calibration, rate)
         draw = None if self.maps is None else verdicts.drawing_to(self.maps, result.get("map_limit"))
         counts: Counter[verdicts.Called] = Counter()
-        print(f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(model.held_out)}")
+        print(f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}")
         print("# verdict, calibrated, score, file")
         with contextlib.ExitStack() as stack:
             grown = None
@@ -134,7 +135,7 @@ class Score:
                     print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
-            for verdict in verdicts.judge_files(model, files, limit, draw) if files else ():
+            for verdict in verdicts.judge_files(scorer, files, limit, draw) if files else ():
                 say(verdict_file.line(verdict), file=sys.stdout)
                 if grown is not None:
                     grown.write(verdict)

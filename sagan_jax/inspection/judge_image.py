@@ -11,8 +11,8 @@ from jaxtyping import Float
 from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import Reading, as_array, decode, resize
 from sagan_jax.errors import UserError
-from sagan_jax.inspection.verdicts import BATCH
 from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.scorer import BATCH
 from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.model import Model
 
