@@ -93,11 +93,14 @@ def read_file(scorer: Scorer, path: Path, with_view: bool) -> Decoded:
     """A file read as a scorer wants it, with an image to look at if that is wanted, or the reason why it cannot be."""
     height, width, channels = scorer.image_shape
     try:
-        photograph = decode(path, channels, scorer.reading)
-        if scorer.patches is not None and min(photograph.size) < height:
+        wanted = (height, width) if scorer.patches is None else None
+        photograph = decode(path, channels, scorer.reading, wanted=wanted)
+        if wanted is None and min(photograph.size) < height:
             size = f"{photograph.height} x {photograph.width}"
             return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
-        image = as_array(photograph, (height, width) if scorer.patches is None else None)
+        image = as_array(photograph, wanted)
+        if with_view and wanted is not None and scorer.reading.jpeg_margin:
+            photograph = decode(path, channels, scorer.reading)  # to look at, all of it
     except UserError as error:
         return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
     if not with_view:

@@ -9,7 +9,7 @@ the labels leak into the scores. It is here to measure that leak, never to repor
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +32,8 @@ system maps no new pages each time. But at least `_PART_IMAGES`, for weights are
 _PART_IMAGES = 2  # not 1: a product with one row takes another way, to other last bits
 
 
-class ScoreBatch(Protocol):
-    """Scores a batch of one size: `(images uint8 [B, H, W, C], count) -> Scores`, of which the first `count` count."""
-
-    def __call__(self, images: np.ndarray, count: int) -> Scores: ...
+ScoreBatch = Callable[[np.ndarray, int], Scores]
+"""Scores a batch of one size: `(images uint8 [B, H, W, C], count) -> Scores`, of which the first `count` count."""
 
 
 @partial(jax.jit, static_argnames=("detector", "statistics", "pictures"))
@@ -122,10 +120,10 @@ def score_images(
                 progress(done, len(images))
         return join_scores(parts)
 
+    score_one = batch_scorer(detector, state, pictures)
+
     def score(start: int) -> Scores:
-        return filled_up(
-            partial(score_batch, detector, state, pictures=pictures), images[start : start + batch_size], batch_size
-        )
+        return filled_up(score_one, images[start : start + batch_size], batch_size)
 
     # Two at once: one batch has the cores that the other leaves idle, and is copied while the other is scored.
     pool = ThreadPoolExecutor(2)
@@ -139,10 +137,15 @@ def score_images(
     return join_scores(parts)
 
 
+def batch_scorer(detector: Detector, state: State, pictures: tuple[Picture, ...] = ()) -> ScoreBatch:
+    """`score_batch` of a detector, strict, compiled at its first call."""
+    return lambda images, count: score_batch(detector, state, images, pictures=pictures, count=count)
+
+
 def filled_up(score: ScoreBatch, images: UInt8[np.ndarray, "count height width channel"], batch_size: int) -> Scores:
     """The scores of up to `batch_size` images by a program that takes just so many, as NumPy arrays."""
     padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
-    scores = score(np.concatenate([images, padding]), count=len(images))
+    scores = score(np.concatenate([images, padding]), len(images))
     return jax.tree.map(lambda values: np.asarray(values)[: len(images)], scores)
 
 
@@ -165,8 +168,7 @@ def score_photographs(
         batch_size: Patches scored at once.
         pictures: Which of "map" and "reconstructed" are wanted.
     """
-    score = partial(score_batch, detector, state, pictures=pictures)
-    return photograph_scores(score, photographs, patches, batch_size)
+    return photograph_scores(batch_scorer(detector, state, pictures), photographs, patches, batch_size)
 
 
 def photograph_scores(
@@ -196,7 +198,7 @@ def photograph_scores(
     """
 
     def score_patches(batch: np.ndarray) -> dict[str, Array]:
-        scores = score(batch, count=batch_size)._asdict()
+        scores = score(batch, batch_size)._asdict()
         return {name: values for name, values in scores.items() if values is not None}
 
     for photograph in photographs:

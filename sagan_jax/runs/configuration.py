@@ -72,7 +72,8 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
         patches = Patches(**config["patches"]) if "patches" in config else None
         reading = Reading(**config.get("reading", {}))
         for name, value in reading._asdict().items():
-            require(type(value) is int and value >= 1, name, value, "at least 1")
+            least = 0 if name == "jpeg_margin" else 1
+            require(type(value) is int and value >= least, name, value, f"at least {least}")
         count = config["train_images"]
         held_out = held_out_count(count, training.validation_fraction)
         images = config.get("kept_patches") or count - held_out

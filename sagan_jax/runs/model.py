@@ -1,7 +1,6 @@
 """A trained model read back from its run's folder: what scoring new images, exports and reports start from."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, Picture, State, abstract_state
 from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.judging.scorer import Scorer
-from sagan_jax.judging.scoring import score_batch
+from sagan_jax.judging.scoring import batch_scorer
 from sagan_jax.methods.table import Method
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.configuration import Configuration, configuration, read_config
@@ -120,7 +119,7 @@ def _untrained(known: Configuration, where: Path) -> Model:
 
 def scorer_of(model: Model, pictures: tuple[Picture, ...] = ()) -> Scorer:
     """A model in memory as what gives verdicts, and these pictures."""
-    score = partial(score_batch, model.detector, model.state, pictures=pictures)
+    score = batch_scorer(model.detector, model.state, pictures)
     return Scorer(model.image_shape, score, pictures, model.calibration, model.patches, model.reading)
 
 
