@@ -53,7 +53,7 @@ def test_a_batch_of_several_parts_scores_as_small_ones_do(state, scores):
     for parts, whole in zip(in_parts, scores, strict=True):
         np.testing.assert_allclose(parts, whole[many], rtol=1e-5, atol=1e-6)
     program = str(jax.make_jaxpr(lambda images: score_batch(DETECTOR, state, images))(IMAGES[many]))
-    assert "scan[" in program  # over the parts
+    assert "while[" in program  # over the parts
 
 
 def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state):
