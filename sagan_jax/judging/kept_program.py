@@ -25,6 +25,7 @@ from sagan_jax.judging.scoring import ScoreBatch, score_batch
 from sagan_jax.ops import native
 
 KEPT = 64  # programs, of a megabyte or two each; the least lately used go first
+_NEVER = 1e9  # seconds
 _MADE_BY = ("jax", "jaxlib", "flax", "optax", "numpy", "jax-cuda12-plugin", "jax-cuda13-plugin")
 
 
@@ -51,7 +52,10 @@ def scoring_program(
     arguments = ([jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in placed], images, _COUNT)
     fields = [name for name in Scores._fields if name not in ("map", "reconstructed") or name in pictures]
     path = _path([made_from, str(arguments), fields, sorted(leaves)])
-    program = _load(path, arguments, len(fields)) or _compile(make(), sorted(leaves), arguments, pictures, path)
+    program = _load(path, placed, arguments, len(fields))
+    if program is None:
+        program = _compile(make(), sorted(leaves), arguments, pictures)
+        _keep(program, path)
 
     def score(images: np.ndarray, count: int) -> Scores:
         return Scores(**dict(zip(fields, program(placed, images, np.int32(count)), strict=True)))
@@ -62,14 +66,12 @@ def scoring_program(
 _COUNT = jax.ShapeDtypeStruct((), np.int32)
 
 
-def _compile(
-    detector: Detector, names: Sequence[str], arguments: Any, pictures: tuple[Picture, ...], path: Path
-) -> Any:
-    """The program compiled, and kept if that can be."""
+def _compile(detector: Detector, names: Sequence[str], arguments: Any, pictures: tuple[Picture, ...]) -> Any:
+    """The program compiled, past JAX's own cache: what a CPU has loaded from there lacks its code when kept again."""
     like = abstract_state(detector, arguments[1].shape[1:])
     structure, leaves = jax.tree.structure(like), jax.tree.leaves(like)
 
-    def run(given: list[Any], images: Any, count: Any) -> list[Any]:
+    def kept_program(given: list[Any], images: Any, count: Any) -> list[Any]:
         known = dict(zip(names, given, strict=True))
         state = [
             known[name] if name in known else jax.numpy.zeros(leaf.shape, leaf.dtype)  # not read, and so not made
@@ -78,9 +80,12 @@ def _compile(
         scores = score_batch(detector, jax.tree.unflatten(structure, state), images, pictures=pictures, count=count)
         return [value for value in scores if value is not None]
 
-    program = jax.jit(run).lower(*arguments).compile()
-    _keep(program, path)
-    return program
+    least: Any = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _NEVER)  # not written there, it is not found there
+    try:
+        return jax.jit(kept_program).lower(*arguments).compile()
+    finally:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 
 def _keep(program: Any, path: Path) -> None:
@@ -99,8 +104,8 @@ def _keep(program: Any, path: Path) -> None:
         return
 
 
-def _load(path: Path, arguments: Any, results: int) -> Any:
-    """A program that is kept; None if there is none that is whole and can be loaded."""
+def _load(path: Path, leaves: list[Any], arguments: Any, results: int) -> Any:
+    """A program that is kept; None if there is none that is whole and runs."""
     from jax.experimental.serialize_executable import deserialize_and_load
 
     try:
@@ -110,7 +115,9 @@ def _load(path: Path, arguments: Any, results: int) -> Any:
         os.utime(path)
         takes, gives = jax.tree.structure((arguments, {})), jax.tree.structure([0] * results)
         device = _device()
-        return deserialize_and_load(content[32:], takes, gives, device.client, [device])
+        program = deserialize_and_load(content[32:], takes, gives, device.client, [device])
+        jax.block_until_ready(program(leaves, np.zeros(arguments[1].shape, np.uint8), np.int32(1)))
+        return program
     except Exception:  # of another make after all, say: it is compiled anew
         return None
 

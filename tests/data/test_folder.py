@@ -369,7 +369,7 @@ def test_large_jpegs_are_decoded_smaller_and_compared_whole(tmp_path):
     image = picture(0, (200, 300, 3))
     save(tmp_path / "train/good/a.jpg", image)
     path = save(tmp_path / "test/good/b.jpg", picture(1, (200, 300, 3)))
-    for memory in (np.inf, 0):  # in memory, and left on disk
+    for memory in (np.inf, 0.0):  # in memory, and left on disk
         data, _ = load_folder(tmp_path, size=16, memory=memory)
         expected = read_image(path, size=16, reading=Reading(jpeg_margin=2))
         np.testing.assert_array_equal(data.test[0], expected)
