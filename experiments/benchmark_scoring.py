@@ -237,12 +237,29 @@ def photographs(options: ScoringBenchmark, files: list[Path], folder: Path) -> d
     }
 
 
+class PeerPhotographs:
+    """Files as a map-style data set of PyTorch: decoded whole, resized, bytes [C, H, W]."""
+
+    def __init__(self, files: list[Path], size: int) -> None:
+        self.files, self.size = files, size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> "np.ndarray":
+        """Decodes one."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(self.files[index]) as image:
+            resized = image.convert("RGB").resize((self.size, self.size), Image.Resampling.BICUBIC)
+        return np.array(resized).transpose(2, 0, 1)
+
+
 def peer(files: list[Path], size: int) -> Callable[[], Any]:
     """What is mostly written: a DataLoader of PyTorch, Pillow in its processes, the network channels-last."""
-    import numpy as np
     import torch
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader
 
     from experiments import torch_peer
 
@@ -250,22 +267,17 @@ def peer(files: list[Path], size: int) -> Callable[[], Any]:
     torch.set_num_threads(cores)
     torch.set_flush_denormal(True)
 
-    class Photographs(Dataset):
-        def __len__(self) -> int:
-            return len(files)
-
-        def __getitem__(self, index: int) -> torch.Tensor:
-            with Image.open(files[index]) as image:
-                pixels = np.array(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
-            return torch.from_numpy(pixels).permute(2, 0, 1)
-
     networks = torch_peer.build(size, 2)
     for network in networks:
         network.eval()
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     # Not by a fork: JAX's threads are running.
     loader = DataLoader(
-        Photographs(), batch_size=32, num_workers=cores, multiprocessing_context="forkserver", persistent_workers=True
+        PeerPhotographs(files, size),
+        batch_size=32,
+        num_workers=cores,
+        multiprocessing_context="forkserver",
+        persistent_workers=True,
     )
 
     def score() -> list[float]:

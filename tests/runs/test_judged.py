@@ -1,35 +1,54 @@
 """Kept weights and a kept program give the very verdicts that the checkpoint gives, or are not used."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from mean_detector import METHOD
 from photographs import picture, save
 
 from sagan_jax import cli, run_folder
+from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, TrainingConfig
+from sagan_jax.data.split import Split
+from sagan_jax.device import start_run
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging import kept_program
-from sagan_jax.runs import judged
+from sagan_jax.judging.calibration import calibrate
+from sagan_jax.methods.table import METHODS
+from sagan_jax.runs import checkpoint, judged
 from sagan_jax.runs.configuration import configuration, read_config
 from sagan_jax.runs.judged import open_judged
 from sagan_jax.runs.model import load_judged, scorer_of
-from sagan_jax.runs.scoring_weights import NAME, read_weights
+from sagan_jax.runs.prepare import prepare
+from sagan_jax.runs.run_state import first_state, open_run
+from sagan_jax.runs.scoring_weights import NAME, keep_weights, read_weights
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """SAGAN of the inspection's kind, as small as can be, trained for two steps."""
-    root = tmp_path_factory.mktemp("judged")
+    """A mean image, which compiles in no time, after two epochs."""
+    return trained(tmp_path_factory.mktemp("judged"), "--size=16", "--epochs=2", "--method=mean_detector:METHOD")
+
+
+def trained(root, *flags):
     for i in range(12):
         save(root / f"parts/train/good/{i:03d}.png", picture(i))
-    small = ["--size=32", "--width=4", "--latent-size=4", "--batch-size=4", "--epochs=2", "--steps=2"]
-    command = ["train", str(root / "parts"), *small, "--validation-fraction=0.3", f"--out={root / 'run'}"]
-    assert cli.main(command) == 0
+    common = ["--batch-size=4", "--validation-fraction=0.3", f"--out={root / 'run'}"]
+    assert cli.main(["train", str(root / "parts"), *flags, *common]) == 0
     return root
+
+
+@pytest.fixture(autouse=True)
+def of_the_table(monkeypatch):
+    """The mean image is one of the package's own methods here: others' are not kept."""
+    monkeypatch.setattr(judged, "METHODS", {**METHODS, "mean": METHOD})
 
 
 @pytest.fixture(scope="module")
@@ -51,48 +70,85 @@ def run(root, tmp_path):
 
 @pytest.fixture(scope="module")
 def ordinary(root, files):
-    """By the checkpoint, all at once and one by one."""
-    scorer = scorer_of(load_judged(root / "run")[0], ("map",))
-    maps = []
-    verdicts = list(judge_files(scorer, files, 0.1, lambda file, heat: maps.append(heat) or ""))
+    return by_the_checkpoint(root / "run", files)
+
+
+def by_the_checkpoint(run, files):
+    """Verdicts and maps of all at once, the same as one by one."""
+    scorer = scorer_of(load_judged(run, method_of(run))[0], ("map",))
+    verdicts, maps = judged_by(scorer, files)
     assert [next(judge_files(scorer, [file], 0.1)) for file in files] == verdicts
     return verdicts, maps
 
 
-def by_what_is_kept(run, files):
+def method_of(run):
+    return METHOD if read_config(run)["method"] == "mean" else None
+
+
+def judged_by(scorer, files):
     maps = []
-    scorer = open_judged(run, ("map",)).scorer
-    return list(judge_files(scorer, files, 0.1, lambda file, heat: maps.append(heat) or "")), maps
+    verdicts = list(judge_files(scorer, files, 0.1, lambda file, heat: maps.append(heat) or ""))
+    return verdicts, maps
+
+
+def by_what_is_kept(run, files):
+    return judged_by(open_judged(run, ("map",), method_of(run)).scorer, files)
 
 
 def refuse(*_):
     raise AssertionError("the checkpoint is read, or the detector made")
 
 
-def test_verdicts_are_those_of_the_checkpoint_to_the_bit(run, files, ordinary, cache, monkeypatch):
-    for program in ("compiled", "kept"):
+def agrees(run, files, expected, cache, monkeypatch):
+    """What is kept gives those very verdicts and maps, first compiled and then loaded."""
+    for how in ("compiled", "kept"):
         found, maps = by_what_is_kept(run, files)
-        assert found == ordinary[0]
-        np.testing.assert_array_equal(maps, ordinary[1], err_msg=program)
+        assert found == expected[0]
+        np.testing.assert_array_equal(maps, expected[1], err_msg=how)
         assert len(list(cache.iterdir())) == 1
         monkeypatch.setattr(judged, "_detector", refuse)  # the second time nothing is compiled
-        shutil.rmtree(run / "checkpoints" / "2" / "state", ignore_errors=True)  # and orbax's arrays are not read
+        for state in run.glob("checkpoints/*/state"):
+            shutil.rmtree(state)  # and orbax's arrays are not read
 
 
-def test_scoring_one_file_by_what_is_kept_imports_neither_orbax_nor_flax(run, files, cache):
+def test_verdicts_are_those_of_the_checkpoint_to_the_bit(run, files, ordinary, cache, monkeypatch):
+    agrees(run, files, ordinary, cache, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "inspection"])
+def test_verdicts_of_sagan_are_those_of_the_checkpoint_to_the_bit(preset, tmp_path, files, cache, monkeypatch):
+    method = METHODS["sagan"]
+    settings = replace(method.preset(preset), width=4, latent_size=4)
+    images = np.stack([picture(i, (32, 32, 3)) for i in range(40)])
+    names = np.array([str(i) for i in range(40)])
+    split = Split("noise", "none", images, names, images[:0], np.zeros(0, bool), names[:0])
+    prepared = prepare(split, method, settings, TrainingConfig(batch_size=4))
+    with open_run(prepared, tmp_path, start_run(HardwareConfig()), OutputConfig(), JudgingConfig()) as state:
+        last = checkpoint.Checkpoint(1, first_state(prepared), calibrate(np.linspace(0, 1, 20)))
+        checkpoint.save(state.checkpoints, last, 0.5)
+        keep_weights(state.checkpoints, last, prepared.detector, prepared.image_shape)
+    agrees(tmp_path, files, by_the_checkpoint(tmp_path, files), cache, monkeypatch)
+
+
+def test_what_is_kept_is_opened_without_orbax_and_flax(run, files, cache):
+    by_what_is_kept(run, files)
     program = (
         "import sys, pathlib\n"
-        "from sagan_jax import cli\n"
+        "from mean_detector import METHOD\n"
         "from sagan_jax.judging import kept_program\n"
+        "from sagan_jax.runs import judged\n"
+        "from sagan_jax.inspection.verdicts import judge_files\n"
         f"kept_program.cache_folder = lambda: pathlib.Path({str(cache.parent)!r})\n"
-        f"assert cli.main(['score', {str(run)!r}, {str(files[0])!r}]) in (0, 1)\n"
-        "heavy = {'orbax', 'flax', 'optax', 'sklearn', 'scipy', 'matplotlib', 'grain'} & set(sys.modules)\n"
-        "print(sorted(heavy), file=sys.stderr)\n"
+        "judged.METHODS = {'mean': METHOD}\n"
+        f"scorer = judged.open_judged(pathlib.Path({str(run)!r}), ('map',), METHOD).scorer\n"
+        f"(verdict,) = judge_files(scorer, [pathlib.Path({str(files[0])!r})], 0.1)\n"
+        "print(sorted({'orbax', 'flax', 'optax', 'sklearn', 'scipy', 'matplotlib', 'grain'} & set(sys.modules)))\n"
     )
-    for expected in (True, False):  # compiled, and then kept
-        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-        assert ("flax" in done.stderr.splitlines()[-1]) == expected
-    assert done.stderr.splitlines()[-1] == "[]"
+    places = os.pathsep.join([str(Path(cli.__file__).parent.parent), str(Path(__file__).parent.parent)])
+    environment = os.environ | {"PYTHONPATH": places}
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout == "[]\n"
 
 
 def test_a_program_of_anything_else_is_not_found(run, files, cache, monkeypatch):
@@ -124,7 +180,7 @@ def test_old_programs_go(run, files, cache, monkeypatch):
 
 
 def weights_of(run):
-    known = configuration(read_config(run), run)
+    known = configuration(read_config(run), run, METHOD)
     return read_weights(run / "checkpoints", "last", known.identity)
 
 
@@ -132,7 +188,7 @@ def test_weights_are_used_only_with_the_checkpoint_that_they_are_of(run):
     whole = weights_of(run)
     assert whole is not None
     assert whole.epoch == 2
-    leaves = jax.tree.leaves(load_judged(run)[0].state)
+    leaves = jax.tree.leaves(load_judged(run, METHOD)[0].state)
     assert 0 < len(whole.leaves) < len(leaves)  # no optimiser
     second = run / "checkpoints" / "2"
     path = second / NAME
@@ -163,7 +219,7 @@ def test_a_run_without_kept_weights_is_scored_as_before(run, files, ordinary, ca
 
 
 def test_the_best_epoch_is_the_one_with_the_lowest_loss(run):
-    known = configuration(read_config(run), run)
+    known = configuration(read_config(run), run, METHOD)
     for epoch, loss in ((1, 0.1), (2, 0.2)):
         path = run / "checkpoints" / str(epoch) / "metrics" / "metrics"
         path.write_text(json.dumps({"validation_reconstruction": loss}))
