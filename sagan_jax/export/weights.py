@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sagan_jax.detector import leaf_names, read_by_scoring
+from sagan_jax.detector import State, leaf_names, read_by_scoring
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.judging.calibration import Calibration
 from sagan_jax.runs.model import Model, untrained_model
