@@ -29,6 +29,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments.benchmark import in_turn
 from sagan_jax.cli import run_experiment
 
 if TYPE_CHECKING:
@@ -114,18 +115,6 @@ def make_scorer(size: int, *, inspection: bool, jpeg_margin: int) -> "Scorer":
     state = detector.init(jax.random.key(0), shape)
     void, reading = calibrate(np.linspace(0, 1, 100, dtype=np.float32)), Reading(jpeg_margin=jpeg_margin)
     return scorer_of(Model(METHODS["sagan"], settings, shape, detector, state, void, 1, 0.05, {}, None, reading))
-
-
-def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call in each round; a first round to warm up is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for i in range(rounds + 1):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            if i:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
 
 
 def ratios(slow: Sequence[float], fast: Sequence[float]) -> dict[str, float]:
