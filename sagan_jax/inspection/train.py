@@ -86,7 +86,7 @@ def train_on_folder(
 
 
 def _jpeg_margin(folder: FolderConfig, output: OutputConfig) -> int:
-    """How JPEGs are read: as asked for, or as the run that is gone on with has read them, or as new runs do."""
+    """How JPEGs are read: as asked for, or as the run that is continued has read them, or as new runs do."""
     stored = run_folder.read_json(output.out / "config.json") if output.resume and output.out is not None else None
     if folder.jpeg_margin is not None:
         return folder.jpeg_margin

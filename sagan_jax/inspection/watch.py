@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sagan_jax.data.file_list import images_below
-from sagan_jax.data.image_format import is_image
+from sagan_jax.data.image_format import COPIES, is_image
 from sagan_jax.errors import UserError, printable
 from sagan_jax.inspection.verdicts import Draw, Verdict, judge_decoded, read_for_scoring
 from sagan_jax.judging.scorer import BATCH, Scorer, batch_size
@@ -123,9 +123,12 @@ class _Files:
         if closed and path not in self.ready:
             self.waiting.pop(path, None)
             self.ready.appendleft(path)  # before what has lain here for long
-        elif not closed and path not in self.waiting and path not in self.ready and (like := _like(path)):
-            age = max(0.0, time.time() - like[1] / 1e9)  # of what was there first, it is known
-            self.waiting[path] = _Waiting(like, time.monotonic() - age, tried=False)
+        elif not closed and path not in self.waiting and path not in self.ready:
+            if like := _like(path):
+                age = max(0.0, time.time() - like[1] / 1e9)  # of what was there first, it is known
+                self.waiting[path] = _Waiting(like, time.monotonic() - age, tried=False)
+            elif path.is_dir():  # one that cannot be read: no other is among the files
+                self.ready.append(path)
 
     def hear(self, told: "SimpleQueue[tuple[Path, bool]]") -> None:
         """Takes note of what was told, waiting a moment for it if there is nothing else to do."""
@@ -135,7 +138,7 @@ class _Files:
             while True:
                 if path.is_dir():
                     self.searched = -SEARCH  # files may have been in it before it was watched
-                elif not _hidden(path, self.folder) and is_image(path):
+                elif not _is_left_out(path, self.folder) and is_image(path):
                     self.add(path, closed=closed)
                 path, closed = told.get_nowait()
         if time.monotonic() - self.searched >= SEARCH:
@@ -189,8 +192,9 @@ def _changed(path: Path) -> float | None:
     return None
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _is_left_out(path: Path, folder: Path) -> bool:
+    """Whether a file is hidden, or one of the copies that systems make, as `images_below` leaves them out."""
+    return any(part.startswith(".") or part in COPIES for part in path.relative_to(folder).parts)
 
 
 @contextmanager

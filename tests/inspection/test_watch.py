@@ -67,7 +67,7 @@ def test_files_that_are_there_come_first_and_each_has_the_verdict_of_score(tmp_p
 def test_a_file_is_whole_when_it_is_closed_or_moved_into_place(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "SETTLE", 1000.0)  # so that nothing but what the system tells counts
     folder = tmp_path / "in"
-    folder.mkdir()
+    (folder / "@eaDir").mkdir(parents=True)
     whole = save(tmp_path / "whole.png", picture(1)).read_bytes()
     with watched(folder) as (arrivals, _):
         os.utime(save(folder / "first.png", picture(2)), (0, 0))
@@ -76,6 +76,7 @@ def test_a_file_is_whole_when_it_is_closed_or_moved_into_place(tmp_path, monkeyp
             slow.write(whole[:100])
             slow.flush()
             (folder / ".hidden.png").write_bytes(whole)
+            (folder / "@eaDir/thumbnail.png").write_bytes(whole)
             (folder / "notes.txt").write_text("no image")
             (folder / "b.png.tmp").write_bytes(whole)
             (folder / "b.png.tmp").rename(folder / "b.png")
@@ -102,6 +103,18 @@ def test_a_file_that_cannot_be_read_costs_a_line_and_nothing_else(tmp_path, quic
     with watched(tmp_path) as (arrivals, stopped):
         bad = next(arrivals).verdict
         assert (bad.verdict, bad.reason[:29]) == ("unusable", "not an image of an allowed fo")
+        save(tmp_path / "good.png", picture(1))
+        assert next(arrivals).verdict.verdict == "normal"
+        stopped.set()
+        assert list(arrivals) == []
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_once(tmp_path, quick, monkeypatch):
+    (tmp_path / "barred").mkdir()
+    searched = watching.images_below
+    monkeypatch.setattr(watching, "images_below", lambda folder: [*searched(folder), tmp_path / "barred"])
+    with watched(tmp_path) as (arrivals, stopped):
+        assert next(arrivals).verdict[:2] == (str(tmp_path / "barred"), "unusable")
         save(tmp_path / "good.png", picture(1))
         assert next(arrivals).verdict.verdict == "normal"
         stopped.set()
@@ -192,6 +205,6 @@ def test_the_command_ends_clean_when_stopped_and_goes_on_without_scoring_twice(r
 def test_pictures_do_not_go_where_they_would_be_scored(run, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
-    arguments = ["watch", str(run), str(folder), f"--maps={folder / 'maps'}", "--method=mean_detector:METHOD"]
-    assert cli.main(arguments) == 2
-    assert "pictures would be scored" in capsys.readouterr().err
+    for maps, said in ((folder / "maps", "pictures would be scored"), (tmp_path, "where the pictures are to go")):
+        assert cli.main(["watch", str(run), str(folder), f"--maps={maps}", "--method=mean_detector:METHOD"]) == 2
+        assert said in capsys.readouterr().err
