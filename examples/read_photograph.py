@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
-USUAL = {"max_pixels": 80_000_000, "white": 65_535}  # of models whose metadata say nothing of it
+USUAL = {"max_pixels": 80_000_000, "white": 65_535, "jpeg_margin": 0}  # of models whose metadata say nothing of it
 
 
 class Refused(Exception):
@@ -33,8 +33,9 @@ def read(path: str, about: dict) -> np.ndarray:
         Refused: If the file cannot be read, or a photograph is smaller than a patch.
     """
     height, width, channels = about["image_shape"]
-    image = decode(path, channels, **about.get("reading", USUAL))
     patches = about["patches"]
+    wanted = max(height, width) if patches is None else None
+    image = decode(path, channels, wanted, **USUAL | about.get("reading", {}))
     if patches is None:
         image = image.resize((width, height), Image.Resampling.BICUBIC)
     elif min(image.size) < height:
@@ -52,8 +53,11 @@ def starts(length: int, size: int, stride: int) -> list[int]:
     return regular if regular[-1] == length - size else [*regular, length - size]
 
 
-def decode(path: str, channels: int, max_pixels: int, white: int) -> Image.Image:
-    """An upright image of 8 bits a channel, "L" for one channel and "RGB" for three; raises Refused."""
+def decode(path: str, channels: int, wanted: int | None, max_pixels: int, white: int, jpeg_margin: int) -> Image.Image:
+    """An upright image of 8 bits a channel, "L" for one channel and "RGB" for three; raises Refused.
+
+    A JPEG is decoded at half, a quarter or an eighth of its size where that leaves `jpeg_margin` times the side wanted.
+    """
     if Path(path).suffix.lower() not in SUFFIXES:  # a camera's raw file is a TIFF inside, which has but a thumbnail
         raise Refused(f"the suffix is none of {', '.join(SUFFIXES[1:])}")
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
@@ -73,6 +77,8 @@ def decode(path: str, channels: int, max_pixels: int, white: int) -> Image.Image
                 raise Refused("samples of 8 bits with a sign")
             declared, bits = tags.get(281), int(np.max(tags.get(258, 16)))  # its greatest value, its bits a sample
             white = int(np.max(declared)) if declared is not None else 2**bits - 1 if bits < 16 else white
+            if wanted is not None and jpeg_margin:
+                image.draft(None, (jpeg_margin * wanted, jpeg_margin * wanted))
             image.load()
             eight_bits = to_eight_bits(ImageOps.exif_transpose(image), white, negative=tags.get(262) == 0)
             return eight_bits.convert("L" if channels == 1 else "RGB")

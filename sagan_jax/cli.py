@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args
 
 from sagan_jax.config import Device, FolderConfig, Preset
 from sagan_jax.errors import UserError
@@ -80,40 +80,31 @@ class Score:
 
         from tqdm import tqdm
 
-        from sagan_jax import device
         from sagan_jax.data.file_list import list_files
         from sagan_jax.inspection import verdict_file, verdicts
-        from sagan_jax.judging.calibration import threshold
-        from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
-        from sagan_jax.runs.model import load_judged
         from sagan_jax.training.progress import pace
 
         if self.resume and self.out is None:
             raise UserError("--resume goes on with the file that --out names; name it")
-        device.start(self.device)
         files = list_files(self.images, standard_input)
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
         if self.maps is not None:
             verdicts.check_pictures(files, self.maps)
-        model, result = load_judged(self.run, None if self.method is None else find_method(self.method))
-        asked = self.false_positive_rate
-        rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
-        limit = threshold(model.calibration, rate)
-        draw = None if self.maps is None else verdicts.drawing_to(self.maps, result.get("map_limit"))
+        opened = _opened(self)
         counts: Counter[verdicts.Called] = Counter()
-        print(f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(model.held_out)}")
+        print(opened.said)
         print("# verdict, calibrated, score, file")
         with contextlib.ExitStack() as stack:
             grown = None
             if self.out is not None:
-                grown = stack.enter_context(verdict_file.written_to(self.out, limit, resume=self.resume))
+                grown = stack.enter_context(verdict_file.written_to(self.out, opened.limit, resume=self.resume))
                 files, counts = verdict_file.remaining(files, grown.files), grown.counts
                 if self.resume:
                     print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
-            for verdict in verdicts.judge_files(model, files, limit, draw) if files else ():
+            for verdict in verdicts.judge_files(opened.scorer, files, opened.limit, opened.draw) if files else ():
                 say(verdict_file.line(verdict), file=sys.stdout)
                 if grown is not None:
                     grown.write(verdict)
@@ -121,6 +112,98 @@ class Score:
                 bar.update()
         print("# " + ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called)))
         return verdict_file.exit_code(counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Score each image that is written to a folder, as soon as it is whole: a line of JSON each, on standard output.
+
+    What is there already is scored first; nothing is scored twice that has a line in --out. SIGTERM and Ctrl-C end it
+    with the counts and the latencies, on standard error, and exit code 0.
+    """
+
+    run: Path
+    """The folder of the run that trained the model."""
+    folder: Path
+    """The folder that images are written to; folders in it are watched too."""
+    out: Path | None = None
+    """Write the verdicts to this file too, .csv, .json or .jsonl, and go on with it where it was stopped."""
+    maps: Path | None = None
+    """Write each photograph with its heat map laid over it to this folder, as PNG."""
+    false_positive_rate: float | None = None
+    """The share of normal images that may be called abnormal; by default the run's. As in `sagan score`."""
+    device: Device = "auto"
+    """Where it runs; auto takes an accelerator where there is one."""
+    method: str | None = None
+    """MODULE:NAME of the run's method, where it is one of your own."""
+
+    def __call__(self) -> None:
+        """Prints a line a file until it is stopped."""
+        import contextlib
+        from collections import Counter
+
+        from sagan_jax.inspection import verdict_file, verdicts
+        from sagan_jax.inspection import watch as watching
+
+        if self.maps is not None and self.maps.resolve().is_relative_to(self.folder.resolve()):
+            raise UserError(f"--maps={self.maps} lies in the folder that is watched: pictures would be scored in turn")
+        if self.maps is not None:
+            verdicts.check_pictures([self.folder], self.maps)
+        opened = _opened(self)
+        print(opened.said, file=sys.stderr)
+        counts: Counter[verdicts.Called] = Counter()
+        seconds: list[float] = []
+        with watching.stopped_by_signals() as stopped, contextlib.ExitStack() as stack:
+            grown = None
+            if self.out is not None:
+                grown = stack.enter_context(verdict_file.written_to(self.out, opened.limit, resume=True))
+            names = set() if grown is None else set(grown.files)
+            arrivals = watching.watch(
+                opened.scorer,
+                self.folder,
+                opened.limit,
+                opened.draw,
+                known=lambda path: verdict_file.as_text(str(path)) in names,
+                stopped=stopped,
+            )
+            print(f"# watching {self.folder}; {len(names):,} verdicts are there from before", file=sys.stderr)
+            for verdict, taken in arrivals:
+                sys.stdout.write(verdict_file.serialised([verdict_file.row_of(verdict, ".jsonl")], ".jsonl"))
+                sys.stdout.flush()
+                if grown is not None:
+                    grown.write(verdict)
+                counts[verdict.verdict] += 1
+                seconds += [] if taken is None else [taken]
+        told = ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called))
+        print(f"# {told}; {watching.latencies(seconds)}", file=sys.stderr)
+
+
+class _Opened(NamedTuple):
+    """A run opened to give verdicts: what scores, the threshold and how to say it, what draws maps if wanted."""
+
+    scorer: Any
+    limit: float
+    said: str
+    draw: Any
+
+
+def _opened(command: Score | Watch) -> _Opened:
+    """Starts the device and opens the run of a command that gives verdicts."""
+    from sagan_jax import device
+    from sagan_jax.inspection import verdicts
+    from sagan_jax.judging.calibration import threshold
+    from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
+    from sagan_jax.runs.judged import open_judged
+
+    device.start(command.device)
+    method = None if command.method is None else find_method(command.method)
+    scorer, known, result = open_judged(command.run, () if command.maps is None else ("map",), method)
+    asked = command.false_positive_rate
+    rate = known.false_positive_rate if asked is None else rate_for(asked, known.held_out)
+    limit = threshold(scorer.calibration, rate)
+    said = f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}"
+    draw = None if command.maps is None else verdicts.drawing_to(command.maps, result.get("map_limit"))
+    return _Opened(scorer, limit, said, draw)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +262,14 @@ class Export:
         print(out)
 
 
-COMMANDS: dict[str, type] = {"train": Train, "score": Score, "info": Info, "report": Report, "export": Export}
+COMMANDS: dict[str, type] = {
+    "train": Train,
+    "score": Score,
+    "watch": Watch,
+    "info": Info,
+    "report": Report,
+    "export": Export,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -99,6 +99,23 @@ def abstract_state(detector: Detector, image_shape: tuple[int, ...]) -> State:
     return jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
 
 
+def leaf_names(state: State) -> list[str]:
+    """The names of a state's leaves, such as `state.generator.params.out.Conv_0.bias`, in the order of `jax.tree`."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    return ["state." + jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
+
+
+@lru_cache(maxsize=32)
+def read_by_scoring(detector: Detector, image_shape: tuple[int, ...]) -> frozenset[str]:
+    """The names of the leaves of the state that any operation of the detector's `score` takes."""
+    state = abstract_state(detector, image_shape)
+    images = jax.ShapeDtypeStruct((1, *image_shape), np.float32)
+    program = jax.make_jaxpr(detector.score)(state, images).jaxpr
+    taken = {id(value) for step in program.eqns for value in step.invars} | {id(value) for value in program.outvars}
+    names = leaf_names(state)
+    return frozenset(name for name, value in zip(names, program.invars, strict=False) if id(value) in taken)
+
+
 def worst_share(
     maps: Float[Array | np.ndarray, "image height width"], share: float = 0.01
 ) -> Float[Array | np.ndarray, " image"]:

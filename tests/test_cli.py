@@ -409,8 +409,8 @@ def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, c
     assert main(["train", str(tmp_path / "data"), *flags]) == 0
     assert "white is 4095 in 16-bit grey files" in capsys.readouterr().out
     model = load_model(tmp_path / "run", method=METHOD)
-    assert model.reading == (600, 4095)
-    assert metadata(model)["reading"] == {"max_pixels": 600, "white": 4095}
+    assert model.reading == (600, 4095, 2)
+    assert metadata(model)["reading"] == {"max_pixels": 600, "white": 4095, "jpeg_margin": 2}
     assert "max_pixels 600, white 4095" in describe(tmp_path / "run", METHOD)
     larger = save(tmp_path / "larger.png", picture(0, (21, 30)))
     rows = scored(tmp_path / "run", tmp_path, tmp_path / "data/train/good/3.png", eight, larger, code=None)

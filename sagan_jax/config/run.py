@@ -33,12 +33,17 @@ class FolderConfig:
     white: int | None = None
     """What is white in 16-bit grey files, 255 to 65535; by default the full range of the camera's 8, 10, 12, 14 or 16
     bits, found from the normal training images. Kept with the run."""
+    jpeg_margin: int | None = None
+    """Decode JPEGs at half, a quarter or an eighth of their size if that leaves both sides so many times as long as
+    --size; 0 decodes them whole. By default 2, or what the run that is continued has. Kept with the run."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
         require(self.size >= 1, "size", self.size, "at least 1")
         require(self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1")
         require(self.white is None or 255 <= self.white <= 65_535, "white", self.white, "from 255 to 65535")
+        margin = self.jpeg_margin
+        require(margin is None or 0 <= margin <= 1000, "jpeg_margin", margin, "from 0 to 1000")
         if self.patch is None:
             require(self.stride is None, "stride", self.stride, "left out where there is no patch")
         else:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from sagan_jax.data.image_file import (
     FULL_RANGE,
+    JPEG_MARGIN,
     MAX_PIXELS,
     BadFile,
     Reading,
@@ -22,10 +23,11 @@ from sagan_jax.data.image_file import (
     few,
     find_white,
     pair,
+    read_image,
     strips,
     unusable,
 )
-from sagan_jax.data.image_format import is_image
+from sagan_jax.data.image_format import is_image, kind_of
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.mask import HALF, decode_mask, reduce
@@ -50,6 +52,7 @@ def load_folder(
     memory: float = math.inf,
     max_pixels: int = MAX_PIXELS,
     white: int | None = None,
+    jpeg_margin: int = JPEG_MARGIN,
 ) -> tuple[Split, list[BadFile]]:
     """Decodes every image of a folder once, in parallel, and keeps them in memory or leaves them on disk.
 
@@ -65,6 +68,7 @@ def load_folder(
         memory: How many bytes the decoded images may take; more are left on disk, to be decoded whenever needed.
         max_pixels: Images of more are bad, and not decoded.
         white: What is white in 16-bit grey files; None finds it by `find_white` from the normal training images.
+        jpeg_margin: As in `Reading`; of no effect on patches.
 
     Returns:
         The images, and every file that was not used: skipped images and masks, and what is neither.
@@ -79,7 +83,8 @@ def load_folder(
         raise UserError("photographs are either resized or cut into patches: give the size of one of them")
     listing = scan(path)
     found_white = find_white(listing.train, max_pixels) if white is None else None
-    reading = Reading(max_pixels, (found_white[0] if found_white else FULL_RANGE) if white is None else white)
+    full = found_white[0] if found_white else FULL_RANGE
+    reading = Reading(max_pixels, full if white is None else white, 0 if size is None else jpeg_margin)
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
     side = None if size is None else pair(size)
@@ -182,7 +187,10 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
         return _Read(path, kind, size, brightest, digest, mask_paths, None, None, marked, halved, bad_mask)
     if mask is not None and as_read.size is not None:
         mask = reduce(mask, as_read.size)
-    kept = as_array(image, as_read.size)
+    if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
+        kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
+    else:
+        kept = as_array(image, as_read.size)
     return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, marked, halved, bad_mask)
 
 

@@ -25,6 +25,7 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # tags of TIFF
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
 STRIP = 256  # rows
+_ORIENTATION = 0x0112  # of EXIF
 SHOWN = 5  # files named in a message before "and n more"
 
 
@@ -34,13 +35,17 @@ class Reading(NamedTuple):
     Attributes:
         max_pixels: Images of more are refused unread.
         white: What is white in 16-bit grey files that do not declare it.
+        jpeg_margin: A JPEG that is to be resized is decoded at half, a quarter or an eighth of its size where that
+            leaves both sides at least so many times as long as wanted; 0 decodes all of it, as older runs did.
     """
 
     max_pixels: int = MAX_PIXELS
     white: int = FULL_RANGE
+    jpeg_margin: int = 0
 
 
 USUAL = Reading()
+JPEG_MARGIN = 2  # of new runs
 
 
 class BadFile(NamedTuple):
@@ -65,24 +70,38 @@ def read_image(
       12-bit cameras do) or by its bits a sample: never by the image's own extremes, which would undo its exposure.
       Values beyond are refused. 16-bit colour keeps its high byte. Floating point must lie in [0, 1]. A TIFF that says
       that 0 is white is turned over.
-    - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio.
+    - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio. JPEGs
+      far larger than wanted are decoded smaller if `reading.jpeg_margin` says so, which is faster.
 
     Args:
         path: The file.
         channels: 1 (grey) or 3 (RGB), whatever the file has.
         size: (height, width), or one number for both; None keeps the file's own.
-        reading: The limit of pixels, and what is white.
+        reading: The limit of pixels, what is white, how JPEGs are decoded.
 
     Raises:
         UserError: The file cannot be read as one image of an allowed format; names it and says why.
     """
-    return as_array(decode(Path(path), channels, reading), None if size is None else pair(size))
+    wanted = None if size is None else pair(size)
+    return as_array(decode(Path(path), channels, reading, wanted=wanted), wanted)
 
 
-def decode(path: Path, channels: int, reading: Reading = USUAL, content: bytes | None = None) -> "Image.Image":
+def decode(
+    path: Path,
+    channels: int,
+    reading: Reading = USUAL,
+    content: bytes | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> "Image.Image":
     """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`.
 
-    A file's content, if it is in memory already, is decoded in place of the file; the path then only names it.
+    Args:
+        path: The file.
+        channels: 1 (grey) or 3 (RGB).
+        reading: As in `read_image`.
+        content: The file's content, if it is in memory already; the path then only names it.
+        wanted: The (height, width) that it is to be resized to: a JPEG may come out smaller than it is, as
+            `reading.jpeg_margin` has it. None decodes all of it.
     """
     from PIL import ImageOps
 
@@ -90,11 +109,21 @@ def decode(path: Path, channels: int, reading: Reading = USUAL, content: bytes |
         declared, negative = _declared_white(image), is_negative(image)
         if image.format in ("JPEG", "MPO") and not has_end(path.read_bytes() if content is None else content):
             raise unusable(path, "damaged or cut short (the mark that ends a JPEG is missing)")
+        if wanted is not None and reading.jpeg_margin:
+            side = reading.jpeg_margin * max(wanted)  # of both, for the image may lie on its side
+            image.draft(None, (side, side))  # nothing but a JPEG heeds it
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         eight_bits = _to_eight_bits(image, reading.white if declared is None else declared, path, negative)
         mode = "L" if channels == 1 else "RGB"
         return eight_bits if eight_bits.mode == mode else eight_bits.convert(mode)
+
+
+def upright_size(path: Path, reading: Reading = USUAL, content: bytes | None = None) -> tuple[int, int]:
+    """Height and width of an image file as `decode` gives it whole; only the header is read."""
+    with open_image(path, reading.max_pixels, content) as image:
+        lying = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if lying else (image.height, image.width)
 
 
 def find_white(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:

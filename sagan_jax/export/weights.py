@@ -10,40 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.export
 import numpy as np
 
-from sagan_jax.detector import State
+from sagan_jax.detector import State, leaf_names, read_by_scoring
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.judging.calibration import Calibration
-from sagan_jax.ops import convolution
 from sagan_jax.runs.model import Model, untrained_model
 
 METADATA = "sagan_jax"
 QUANTILES_TENSOR = "calibration.quantiles"
 
 
-def leaf_names(state: State) -> list[str]:
-    """The names of a state's leaves, such as `state.generator.params.out.Conv_0.bias`, in the order of `jax.tree`."""
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
-    return ["state." + jax.tree_util.keystr(path, simple=True, separator=".") for path in paths]
-
-
-def read_by_scoring(model: Model) -> set[str]:
-    """The names of the leaves of the state that the detector's scores depend on."""
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), model.state)
-    images = jax.ShapeDtypeStruct((1, *model.image_shape), np.float32)
-    with convolution.forms("portable"):
-        program = jax.export.export(jax.jit(model.detector.score))(state, images)
-    names = leaf_names(state)
-    return {names[i] for i in program.module_kept_var_idx if i < len(names)}
-
-
 def to_safetensors(model: Model, metadata: Mapping[str, Any]) -> bytes:
     """The model as a safetensors file; `load_safetensors` reads it back."""
     from safetensors.numpy import save
 
-    read = read_by_scoring(model)
+    read = read_by_scoring(model.detector, model.image_shape)
     named = zip(leaf_names(model.state), jax.tree.leaves(model.state), strict=True)
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named if name in read}
     tensors[QUANTILES_TENSOR] = np.ascontiguousarray(model.calibration.quantiles)
@@ -78,7 +60,11 @@ def load_safetensors(path: Path) -> Model:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{printable(path)} has no metadata of sagan_jax, or of another version") from error
     model = untrained_model(config, where=path)
-    names, leaves, read = leaf_names(model.state), jax.tree.leaves(model.state), read_by_scoring(model)
+    names, leaves, read = (
+        leaf_names(model.state),
+        jax.tree.leaves(model.state),
+        read_by_scoring(model.detector, model.image_shape),
+    )
     wanted = {name: leaf for name, leaf in zip(names, leaves, strict=True) if name in read}
     wanted[QUANTILES_TENSOR] = model.calibration.quantiles
     check_tensors(path, tensors, wanted)

@@ -9,10 +9,10 @@ from jax import Array
 from jaxtyping import Float
 
 from sagan_jax.data.image_array import CHANNELS, check_pixels
-from sagan_jax.data.image_file import Reading, as_array, decode, resize
+from sagan_jax.data.image_file import Reading, as_array, decode, resize, upright_size
 from sagan_jax.errors import UserError
-from sagan_jax.inspection.verdicts import BATCH
 from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.scorer import BATCH
 from sagan_jax.judging.scoring import score_images, score_photographs
 from sagan_jax.runs.model import Model
 
@@ -63,12 +63,14 @@ def judge_image(
     rate = model.false_positive_rate if false_positive_rate is None else false_positive_rate
     limit = threshold(model.calibration, rate)
     height, width, channels = model.image_shape
-    photograph = _photograph(image, channels, model.reading)
-    if model.patches is None:
-        pixels = as_array(photograph, (height, width))[None]
+    wanted = (height, width) if model.patches is None else None
+    photograph, size = _photograph(image, channels, model.reading, wanted)
+    if wanted is not None:
+        pixels = as_array(photograph, wanted)[None]
         scores = score_images(model.detector, model.state, pixels, batch_size=BATCH, pictures=("map",))
-        score, heat = scores.total[0], resize(scores.map[0], (photograph.height, photograph.width))
+        score, heat = scores.total[0], resize(scores.map[0], size)
     else:
+        assert model.patches is not None
         (scores,) = score_photographs(
             model.detector, model.state, [as_array(photograph)], model.patches, pictures=("map",)
         )
@@ -78,14 +80,16 @@ def judge_image(
     return ImageVerdict(called, float(score), float(share), limit, heat)
 
 
-def _photograph(image: Any, channels: int, reading: Reading) -> Any:
-    """Pillow's image, "L" or "RGB", of an array, of a file's content or of a file."""
+def _photograph(
+    image: Any, channels: int, reading: Reading, wanted: tuple[int, int] | None
+) -> tuple[Any, tuple[int, int]]:
+    """Pillow's image, "L" or "RGB", of an array, of a file's content or of a file, and the height and width it has."""
     from PIL import Image
 
-    if isinstance(image, bytes):
-        return decode(Path("the image"), channels, reading, image)
-    if isinstance(image, (str, os.PathLike)):
-        return decode(Path(image), channels, reading)
+    if isinstance(image, (bytes, str, os.PathLike)):
+        content = image if isinstance(image, bytes) else None
+        path = Path("the image") if isinstance(image, bytes) else Path(image)
+        return decode(path, channels, reading, content, wanted), upright_size(path, reading, content)
     check_pixels(image)
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in CHANNELS)) or 0 in image.shape:
         hint = "; take np.moveaxis(image, 0, -1)" if image.ndim == 3 and image.shape[0] in CHANNELS else ""
@@ -95,4 +99,5 @@ def _photograph(image: Any, channels: int, reading: Reading) -> Any:
         )
     values = np.asarray(image)
     values = values[..., 0] if values.ndim == 3 and values.shape[-1] == 1 else values
-    return Image.fromarray(np.ascontiguousarray(values)).convert("L" if channels == 1 else "RGB")
+    pillow = Image.fromarray(np.ascontiguousarray(values)).convert("L" if channels == 1 else "RGB")
+    return pillow, (pillow.height, pillow.width)

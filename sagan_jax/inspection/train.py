@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sagan_jax import device
+from sagan_jax import device, run_folder
 from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.data.folder import load_folder
+from sagan_jax.data.image_file import JPEG_MARGIN
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out
@@ -68,6 +69,7 @@ def train_on_folder(
         memory=machine.image_memory,
         max_pixels=folder.max_pixels,
         white=folder.white,
+        jpeg_margin=_jpeg_margin(folder, output),
     )
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
@@ -81,6 +83,19 @@ def train_on_folder(
     out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
     prepared = prepare(split, method, model, continued(training, out, output), judging.map)
     return run(prepared, out, machine, command(), output=output, judging=judging), out
+
+
+def _jpeg_margin(folder: FolderConfig, output: OutputConfig) -> int:
+    """How JPEGs are read: as asked for, or as the run that is continued has read them, or as new runs do."""
+    stored = run_folder.read_json(output.out / "config.json") if output.resume and output.out is not None else None
+    if folder.jpeg_margin is not None:
+        return folder.jpeg_margin
+    if stored is None:
+        return JPEG_MARGIN
+    match stored:
+        case {"reading": {"jpeg_margin": int(margin)}}:
+            return margin
+    return 0  # before this could be chosen
 
 
 def fitting_batch(default: int, training: TrainingConfig, split: Split) -> tuple[TrainingConfig, Split]:

@@ -13,13 +13,13 @@ from jaxtyping import Float, UInt8
 from sagan_jax.atomic_file import replacing, shortened
 from sagan_jax.data.image_file import as_array, decode, resize
 from sagan_jax.data.photographs import ahead_of
-from sagan_jax.detector import Picture, Scores
+from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.calibration import calibrated
-from sagan_jax.judging.scoring import score_images, score_photographs
-from sagan_jax.runs.model import Model
+from sagan_jax.judging.scorer import BATCH, Scorer
+from sagan_jax.judging.scoring import filled_up, join_scores, photograph_scores
 
-BATCH = 32  # images scored at once, however few there are: the last bits of a score depend on it
+FEW = 2  # files that are read one after the other, without threads
 VIEW = 1024  # longer side of a photograph that a map is laid over, at most
 
 Called = Literal["normal", "abnormal", "unusable"]
@@ -59,11 +59,11 @@ class Decoded(NamedTuple):
 Draw = Callable[[Decoded, Float[np.ndarray, "height width"]], str]
 
 
-def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | None = None) -> Iterator[Verdict]:
+def judge_files(scorer: Scorer, files: Sequence[Path], limit: float, draw: Draw | None = None) -> Iterator[Verdict]:
     """A verdict a file, in order, as soon as it is there; memory does not grow with the number of files.
 
     Args:
-        model: The trained model.
+        scorer: What scores them; with maps, if they are drawn.
         files: The files, decoded in parallel ahead of the scoring.
         limit: The score above which an image is abnormal.
         draw: Given a file and its map [H, W], draws it and returns the picture's name; None draws nothing.
@@ -71,64 +71,79 @@ def judge_files(model: Model, files: Sequence[Path], limit: float, draw: Draw | 
     Yields:
         The verdicts.
     """
+    batch = BATCH if scorer.patches is None else 1
+    for together in in_batches(_decoded(scorer, files, draw is not None), batch):
+        yield from judge_decoded(scorer, together, limit, draw)
+
+
+def _decoded(scorer: Scorer, files: Sequence[Path], with_views: bool) -> Iterable[Decoded]:
+    """The files read, in order, those to come in threads meanwhile."""
+    if len(files) <= FEW:
+        return (read_for_scoring(scorer, path, with_views) for path in files)
     import grain
 
-    height, width, channels = model.image_shape
-
-    def read(path: Path) -> Decoded:
-        try:
-            photograph = decode(path, channels, model.reading)
-            if model.patches is not None and min(photograph.size) < height:
-                size = f"{photograph.height} x {photograph.width}"
-                return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
-            image = as_array(photograph, (height, width) if model.patches is None else None)
-        except UserError as error:
-            return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
-        if draw is None:
-            return Decoded(path, image, None, "")
-        photograph.thumbnail((VIEW, VIEW))
-        return Decoded(path, image, as_array(photograph), "")
-
-    pictures: tuple[Picture, ...] = () if draw is None else ("map",)
-    large = ahead_of(model.reading)
-    batch = BATCH if model.patches is None else 1
-    threads, kept = (min(8, os.cpu_count() or 1), 2 * BATCH) if batch > 1 else (min(2, large), large)
-    ahead = grain.ReadOptions(threads, kept)
-    decoded = grain.MapDataset.source(files).map(read).to_iter_dataset(ahead)
-    for together in in_batches(decoded, batch):
-        images = [file.image for file in together if file.image is not None]
-        scored = iter(scores_of(model, images, batch, pictures))
-        for file in together:
-            name = os.fspath(file.path)
-            if file.image is None:
-                yield Verdict(name, "unusable", None, None, limit, file.reason, "")
-                continue
-            found = next(scored)
-            if found is None:
-                yield Verdict(name, "unusable", None, None, limit, "the model gives it no finite score or map", "")
-                continue
-            score = float(found.total)
-            share = float(calibrated(model.calibration, np.array([score], np.float32))[0])
-            picture = "" if draw is None else draw(file, found.map)
-            called = "abnormal" if score > limit else "normal"
-            yield Verdict(name, called, score, share, limit, "", picture)
+    large = ahead_of(scorer.reading)
+    whole = scorer.patches is None
+    threads, kept = (min(8, os.cpu_count() or 1), 2 * BATCH) if whole else (min(2, large), large)
+    dataset = grain.MapDataset.source(files).map(lambda path: read_for_scoring(scorer, path, with_views))
+    return dataset.to_iter_dataset(grain.ReadOptions(threads, kept))
 
 
-def scores_of(
-    model: Model, images: list[UInt8[np.ndarray, "height width channel"]], batch: int, pictures: tuple[Picture, ...]
-) -> list[Scores | None]:
+def read_for_scoring(scorer: Scorer, path: Path, with_view: bool) -> Decoded:
+    """A file read as a scorer wants it, with an image to look at if that is wanted, or the reason why it cannot be."""
+    height, width, channels = scorer.image_shape
+    try:
+        wanted = (height, width) if scorer.patches is None else None
+        photograph = decode(path, channels, scorer.reading, wanted=wanted)
+        if wanted is None and min(photograph.size) < height:
+            size = f"{photograph.height} x {photograph.width}"
+            return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
+        image = as_array(photograph, wanted)
+        if with_view and wanted is not None and scorer.reading.jpeg_margin:
+            photograph = decode(path, channels, scorer.reading)  # to look at, all of it
+    except UserError as error:
+        return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
+    if not with_view:
+        return Decoded(path, image, None, "")
+    photograph.thumbnail((VIEW, VIEW))
+    return Decoded(path, image, as_array(photograph), "")
+
+
+def judge_decoded(
+    scorer: Scorer, together: Sequence[Decoded], limit: float, draw: Draw | None = None
+) -> Iterator[Verdict]:
+    """Verdicts on a few files that are read, at most `BATCH` usable ones, or one of a model of patches."""
+    images = [file.image for file in together if file.image is not None]
+    scored = iter(scores_of(scorer, images))
+    for file in together:
+        name = os.fspath(file.path)
+        if file.image is None:
+            yield Verdict(name, "unusable", None, None, limit, file.reason, "")
+            continue
+        found = next(scored)
+        if found is None:
+            yield Verdict(name, "unusable", None, None, limit, "the model gives it no finite score or map", "")
+            continue
+        score = float(found.total)
+        share = float(calibrated(scorer.calibration, np.array([score], np.float32))[0])
+        picture = "" if draw is None else draw(file, found.map)
+        called = "abnormal" if score > limit else "normal"
+        yield Verdict(name, called, score, share, limit, "", picture)
+
+
+def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width channel"]]) -> list[Scores | None]:
     """The scores of each image, None where one is not finite: that must not cost the others theirs."""
     try:
         if not images:
             return []
-        if model.patches is not None:
-            return list(score_photographs(model.detector, model.state, images, model.patches, pictures=pictures))
-        scores = score_images(model.detector, model.state, np.stack(images), batch_size=batch, pictures=pictures)
+        if scorer.patches is not None:
+            return list(photograph_scores(scorer.score, images, scorer.patches))
+        scores = join_scores([filled_up(scorer.score, np.stack(images), BATCH)])
         return [jax.tree.map(operator.itemgetter(i), scores) for i in range(len(images))]
     except UserError:
         if len(images) == 1:
             return [None]
-        return [scores for image in images for scores in scores_of(model, [image], batch, pictures)]
+        return [scores for image in images for scores in scores_of(scorer, [image])]
 
 
 def in_batches(files: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:

@@ -24,12 +24,18 @@ from sagan_jax.detector import Detector, Picture, Scores, State, Statistics, nor
 from sagan_jax.errors import UserError
 from sagan_jax.ops import native
 
+PATCHES_AT_ONCE = 32  # of a photograph, however few it has
+
 _PART_PIXELS = 2**14
 """How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
 system maps no new pages each time. But at least `_PART_IMAGES`, for weights are made ready anew for each part."""
-_PART_IMAGES = 4
+_PART_IMAGES = 2  # not 1: a product with one row takes another way, to other last bits
 _BATCHES = 64
 """How many test batches of the reference protocol an accelerator scores in one call; alone, each takes it no time."""
+
+
+ScoreBatch = Callable[[np.ndarray, int], Scores]
+"""Scores a batch of one size: `(images uint8 [B, H, W, C], count) -> Scores`, of which the first `count` count."""
 
 
 @partial(jax.jit, static_argnames=("detector", "statistics", "pictures"))
@@ -39,6 +45,7 @@ def score_batch(
     images: UInt8[Array | np.ndarray, "batch height width channel"],
     statistics: Statistics = "running",
     pictures: tuple[Picture, ...] = (),
+    count: Array | np.ndarray | int | None = None,
 ) -> Scores:
     """Scores one batch of uint8 images; pictures that are not wanted are not computed.
 
@@ -48,9 +55,11 @@ def score_batch(
         images: The batch.
         statistics: "running" for strict scores, "batch" for the reference protocol.
         pictures: Which of "map" and "reconstructed" are wanted.
+        count: How many of the images count, the first ones; the others only fill the batch up, and a CPU leaves out
+            most of them. None counts all.
 
     Returns:
-        The scores; pictures that are not wanted are None.
+        The scores; pictures that are not wanted are None. Those of images that do not count mean nothing.
     """
 
     def score(images: Array | np.ndarray) -> Scores:
@@ -62,7 +71,16 @@ def score_batch(
     part = next((size for size in range(min(most, batch), most // 2, -1) if batch % size == 0), batch)
     if part == batch or statistics == "batch" or not native.for_cpu():
         return score(images)
-    scores = lax.map(score, images.reshape(-1, part, *images.shape[1:]))
+    parts = jnp.reshape(images, (-1, part, *images.shape[1:]))  # [N, part, H, W, C]
+    nothing = jax.tree.map(
+        lambda values: jnp.zeros((len(parts), *values.shape), values.dtype), jax.eval_shape(score, parts[0])
+    )
+
+    def score_part(index: Array, scores: Scores) -> Scores:
+        return jax.tree.map(lambda values, part: values.at[index].set(part), scores, score(parts[index]))
+
+    wanted = len(parts) if count is None else -(-jnp.asarray(count, jnp.int32) // part)
+    scores = lax.fori_loop(0, wanted, score_part, nothing)
     return jax.tree.map(lambda values: values.reshape(batch, *values.shape[2:]), scores)
 
 
@@ -104,11 +122,10 @@ def score_images(
                 progress(done, len(images))
         return join_scores(parts)
 
+    score_one = batch_scorer(detector, state, pictures)
+
     def score(start: int) -> Scores:
-        batch = images[start : start + batch_size]
-        padding = np.zeros((batch_size - len(batch), *batch.shape[1:]), np.uint8)
-        scores = score_batch(detector, state, np.concatenate([batch, padding]), pictures=pictures)
-        return jax.tree.map(lambda values: np.asarray(values)[: len(batch)], scores)
+        return filled_up(score_one, images[start : start + batch_size], batch_size)
 
     # Two at once: one batch has the cores that the other leaves idle, and is copied while the other is scored.
     pool = ThreadPoolExecutor(2)
@@ -122,20 +139,28 @@ def score_images(
     return join_scores(parts)
 
 
+def batch_scorer(detector: Detector, state: State, pictures: tuple[Picture, ...] = ()) -> ScoreBatch:
+    """`score_batch` of a detector, strict, compiled at its first call."""
+    return lambda images, count: score_batch(detector, state, images, pictures=pictures, count=count)
+
+
+def filled_up(score: ScoreBatch, images: UInt8[np.ndarray, "count height width channel"], batch_size: int) -> Scores:
+    """The scores of up to `batch_size` images by a program that takes just so many, as NumPy arrays."""
+    padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
+    scores = score(np.concatenate([images, padding]), len(images))
+    return jax.tree.map(lambda values: np.asarray(values)[: len(images)], scores)
+
+
 def score_photographs(
     detector: Detector,
     state: State,
     photographs: Iterable[UInt8[np.ndarray, "height width channel"]],
     patches: Patches,
     *,
-    batch_size: int = 32,
+    batch_size: int = PATCHES_AT_ONCE,
     pictures: tuple[Picture, ...] = (),
 ) -> Iterator[Scores]:
-    """Strict scores of large photographs, one after the other, each in bounded memory.
-
-    A photograph's score is the greatest of its patches': one missing bolt condemns a photograph however many sound
-    ones surround it, which a mean would forget as the photograph grows. More patches have a greater maximum by chance,
-    so the threshold too must come from whole normal photographs.
+    """`photograph_scores` by a detector: see there for the rest.
 
     Args:
         detector: The method.
@@ -144,6 +169,27 @@ def score_photographs(
         patches: How they are cut.
         batch_size: Patches scored at once.
         pictures: Which of "map" and "reconstructed" are wanted.
+    """
+    return photograph_scores(batch_scorer(detector, state, pictures), photographs, patches, batch_size)
+
+
+def photograph_scores(
+    score: ScoreBatch,
+    photographs: Iterable[UInt8[np.ndarray, "height width channel"]],
+    patches: Patches,
+    batch_size: int = PATCHES_AT_ONCE,
+) -> Iterator[Scores]:
+    """Strict scores of large photographs, one after the other, each in bounded memory.
+
+    A photograph's score is the greatest of its patches': one missing bolt condemns a photograph however many sound
+    ones surround it, which a mean would forget as the photograph grows. More patches have a greater maximum by chance,
+    so the threshold too must come from whole normal photographs.
+
+    Args:
+        score: Scores a batch of patches.
+        photographs: Images of any size, none smaller than a patch.
+        patches: How they are cut.
+        batch_size: Patches scored at once.
 
     Yields:
         The scores of a photograph. Its total, R and L are float32 scalars, those of the patch with the greatest total;
@@ -154,7 +200,7 @@ def score_photographs(
     """
 
     def score_patches(batch: np.ndarray) -> dict[str, Array]:
-        scores = score_batch(detector, state, batch, pictures=pictures)._asdict()
+        scores = score(batch, batch_size)._asdict()
         return {name: values for name, values in scores.items() if values is not None}
 
     for photograph in photographs:

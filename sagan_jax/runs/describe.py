@@ -9,7 +9,8 @@ from sagan_jax.judging.calibration import threshold
 from sagan_jax.judging.false_positive_rate import percent, resting_on
 from sagan_jax.methods.table import Method
 from sagan_jax.report import text
-from sagan_jax.runs.model import load_model, read_config
+from sagan_jax.runs.configuration import read_config
+from sagan_jax.runs.model import load_model
 
 
 def describe(folder: Path, method: Method | None = None) -> str:

@@ -21,6 +21,7 @@ from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
 from sagan_jax.runs.prepare import Prepared
+from sagan_jax.runs.scoring_weights import keep_weights
 from sagan_jax.training.plan import steps_of_epoch
 
 
@@ -153,6 +154,8 @@ def end_epoch(
         run_folder.write_metrics(run.folder / "metrics.jsonl", run.history)
     last = Checkpoint(epoch, state, calibrate(scores.total))
     checkpoint.save(run.checkpoints, last, row[VALIDATION])
+    if device.is_first_host():
+        keep_weights(run.checkpoints, last, detector, prepared.image_shape)
     return run._replace(last=last)
 
 

@@ -8,6 +8,7 @@ from photographs import picture, save
 from PIL import Image
 
 from sagan_jax.data.folder import load_folder
+from sagan_jax.data.image_file import Reading, read_image
 from sagan_jax.data.layout import scan
 from sagan_jax.errors import UserError
 
@@ -317,7 +318,7 @@ def test_the_range_of_a_twelve_bit_camera_is_found_from_normal_training_images(t
     for i, place in enumerate(["train/good/0.png", "train/good/1.png", "test/good/2.png", "test/bad/3.png"]):
         save(tmp_path / place, sixteen(i))
     data, _ = load_folder(tmp_path, size=(20, 30), channels=1, memory=memory)
-    assert data.reading == (80_000_000, 4095)
+    assert data.reading == (80_000_000, 4095, 2)
     np.testing.assert_array_equal(data.train[0][..., 0], np.rint(sixteen(0) * (255 / 4095)).astype(np.uint8))
     np.testing.assert_array_equal(data.test[1][..., 0], np.rint(sixteen(3) * (255 / 4095)).astype(np.uint8))
     greatest = max(sixteen(0).max(), sixteen(1).max())
@@ -341,7 +342,7 @@ def test_the_limit_of_pixels_goes_with_the_images(mvtec, memory):
     with pytest.raises(UserError, match=r"7 of 7 images cannot be used(.|\n)*30 x 20 is more than 500 pixels"):
         load_folder(mvtec, size=8, max_pixels=500)
     data, _ = load_folder(mvtec, size=8, max_pixels=600, memory=memory)
-    assert data.reading == (600, 65_535)
+    assert data.reading == (600, 65_535, 2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX names, links and pipes")
@@ -408,3 +409,19 @@ def test_masks_that_are_drawn_the_other_way_round_are_told_of(mvtec):
     data, _ = load_folder(mvtec, size=8)
     assert "the masks of 3 of 3 images mark more than half of them (000.png, 000.png, 001.png)" in data.notes[1]
     assert "turn the masks over" in data.notes[1]
+
+
+def test_large_jpegs_are_decoded_smaller_and_compared_whole(tmp_path):
+    image = picture(0, (200, 300, 3))
+    save(tmp_path / "train/good/a.jpg", image)
+    path = save(tmp_path / "test/good/b.jpg", picture(1, (200, 300, 3)))
+    for memory in (np.inf, 0.0):  # in memory, and left on disk
+        data, _ = load_folder(tmp_path, size=16, memory=memory)
+        expected = read_image(path, size=16, reading=Reading(jpeg_margin=2))
+        np.testing.assert_array_equal(data.test[0], expected)
+    data, _ = load_folder(tmp_path, size=16, jpeg_margin=0)
+    np.testing.assert_array_equal(data.test[0], read_image(path, size=16))
+    with Image.open(tmp_path / "train/good/a.jpg") as decoded:
+        decoded.save(tmp_path / "test/good/same.png")
+    with pytest.raises(UserError, match="test images are training images"):
+        load_folder(tmp_path, size=16)

@@ -9,7 +9,7 @@ from photographs import packed, picture, save, tiff
 from PIL import Image
 
 from sagan_jax.data import image_file, image_format
-from sagan_jax.data.image_file import Reading, find_white, read_image
+from sagan_jax.data.image_file import Reading, decode, find_white, read_image, upright_size
 from sagan_jax.errors import UserError
 
 
@@ -331,3 +331,36 @@ def test_an_image_of_several_strips_is_whole(tmp_path, channels):
     drawn = picture(0, (2 * image_file.STRIP + 7, 5, channels)).squeeze()
     found = read_image(save(tmp_path / "a.png", drawn), channels=channels)
     np.testing.assert_array_equal(found.squeeze(), drawn)
+
+
+def smooth(height, width):
+    """An image without detail, which survives JPEG and any way of making it smaller."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(rows / height * 3), np.cos(columns / width * 4), np.sin((rows + columns) / 500)], axis=-1)
+    return (127 + 100 * waves).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("margin", "decoded"), [(0, 640), (1, 80), (2, 160), (4, 320), (8, 640)])
+def test_a_jpeg_is_decoded_no_smaller_than_the_margin_allows(tmp_path, margin, decoded):
+    path = save(tmp_path / "a.jpg", smooth(640, 800), quality=95)
+    image = decode(path, 3, Reading(jpeg_margin=margin), wanted=(64, 80))
+    assert image.height == decoded
+    assert decode(path, 3, Reading(jpeg_margin=margin)).height == 640  # nothing smaller is wanted
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_jpeg_decoded_smaller_is_nearly_the_same_image_and_lies_the_same_way(tmp_path, channels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned
+    path = save(tmp_path / "a.jpg", smooth(640, 800), quality=95, exif=exif)
+    whole = read_image(path, channels=channels, size=(80, 64))
+    reduced = read_image(path, channels=channels, size=(80, 64), reading=Reading(jpeg_margin=2))
+    assert np.abs(whole.astype(int) - reduced).max() <= 3
+    assert np.abs(whole.astype(int) - whole[::-1]).max() > 50
+    assert upright_size(path) == (800, 640)
+
+
+def test_what_is_no_jpeg_is_read_as_ever(tmp_path):
+    path = save(tmp_path / "a.png", picture(0, (200, 200, 3)))
+    expected = read_image(path, size=16)
+    np.testing.assert_array_equal(read_image(path, size=16, reading=Reading(jpeg_margin=2)), expected)

@@ -21,7 +21,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.export import programs
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.calibration import calibrate, threshold
-from sagan_jax.runs.model import Model
+from sagan_jax.runs.model import Model, scorer_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -105,7 +105,7 @@ def exported(request, files, tmp_path_factory):
     config = {"train_images": 100, "training": {"validation_fraction": 0.5}}
     patches = Patches(16, 8) if request.param == "patches" else None
     model = Model(METHOD, MeanConfig(), (16, 16, 3), MEAN, state, calibrate(np.ones(1)), 1, 0.5, config, patches)
-    scores = [verdict.score for verdict in judge_files(model, files, 1.0) if verdict.score is not None]
+    scores = [verdict.score for verdict in judge_files(scorer_of(model), files, 1.0) if verdict.score is not None]
     model = model._replace(calibration=calibrate(np.linspace(0.97 * min(scores), 1.03 * max(scores), 50)))
     folder = tmp_path_factory.mktemp("exported")
     for form in ("onnx", "stablehlo"):
@@ -118,7 +118,7 @@ def test_the_examples_say_of_files_what_the_package_says(exported, reading, file
     model, folder = exported
     limit = threshold(model.calibration, model.false_positive_rate)
     named = [path for path in files if path.name.isprintable() and not the_package_alone_takes(reading, path)]
-    expected = list(judge_files(model, named, limit))
+    expected = list(judge_files(scorer_of(model), named, limit))
     command = [sys.executable, "-W", "error", EXAMPLES / f"score_{form}.py", folder / form, *named]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
@@ -153,3 +153,13 @@ def test_an_array_that_the_model_does_not_take_is_refused(exported, tmp_path):
         command = [sys.executable, EXAMPLES / "score_stablehlo.py", folder / "stablehlo", tmp_path / "images.npy"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_large_jpeg_is_read_as_the_package_reads_it(reading, tmp_path):
+    path = save(tmp_path / "a.jpg", picture(0, (200, 300, 3)))
+    about = {"image_shape": [16, 24, 3], "patches": None}
+    for margin in (0, 2):
+        how = Reading(jpeg_margin=margin)
+        expected = read_image(path, size=(16, 24), reading=how)
+        np.testing.assert_array_equal(reading.read(path, about | {"reading": how._asdict()}), expected[None])
+    assert not np.array_equal(expected, read_image(path, size=(16, 24)))

@@ -16,7 +16,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.calibration import calibrate, threshold
-from sagan_jax.runs.model import Model
+from sagan_jax.runs.model import Model, scorer_of
 
 
 def make_model(channels=3, patches=None):
@@ -29,7 +29,7 @@ def file_verdict(model, path):
     """What `sagan score --maps` finds for the file: the verdict and the map."""
     maps = []
     limit = threshold(model.calibration, model.false_positive_rate)
-    (verdict,) = judge_files(model, [path], limit, lambda file, heat: maps.append(heat) or "")
+    (verdict,) = judge_files(scorer_of(model, ("map",)), [path], limit, lambda file, heat: maps.append(heat) or "")
     return verdict, maps[0]
 
 
@@ -107,3 +107,15 @@ def test_a_damaged_file_in_memory_is_refused():
     Image.fromarray(picture(6)).save(file, "PNG")
     with pytest.raises(UserError, match="the image: damaged or cut short"):
         judge_image(make_model(), file.getvalue()[:200])
+
+
+def test_a_large_jpeg_is_read_as_the_command_reads_it(tmp_path):
+    model = make_model()._replace(reading=Reading(jpeg_margin=2))
+    path = save(tmp_path / "a.jpg", picture(1, (200, 300, 3)))
+    expected, heat = file_verdict(model, path)
+    whole, _ = file_verdict(make_model(), path)
+    assert expected.score != whole.score  # noise: decoded smaller it is another image
+    for given in (path, path.read_bytes()):
+        found = judge_image(model, given)
+        assert found.score == expected.score
+        np.testing.assert_array_equal(found.map, resize(heat, (200, 300)))

@@ -7,12 +7,13 @@ import pytest
 from photographs import picture, save
 
 from sagan_jax import run_folder
-from sagan_jax.config import INSPECTION, FolderConfig, TrainingConfig, sagan_preset
+from sagan_jax.config import INSPECTION, FolderConfig, OutputConfig, TrainingConfig, sagan_preset
 from sagan_jax.data.folder import load_folder
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError
+from sagan_jax.inspection import train
 from sagan_jax.inspection.train import fitting_batch, train_on_folder
 from sagan_jax.methods.dcgan import check_image_shape
 from sagan_jax.methods.table import METHODS
@@ -66,3 +67,16 @@ def test_scores_of_files_whose_names_are_no_text_are_text(tmp_path):
     run_folder.write_scores(tmp_path / "scores.csv", split, scores, one)
     (row,) = csv.DictReader((tmp_path / "scores.csv").read_bytes().decode().splitlines())
     assert row["id"] == r"caf\udce9.png"
+
+
+@pytest.mark.parametrize(
+    ("stored", "margin"),
+    [(None, 2), ({}, 0), ({"reading": {"white": 255}}, 0), ({"reading": {"jpeg_margin": 4}}, 4)],
+)
+def test_a_run_that_is_gone_on_with_reads_jpegs_as_before(tmp_path, stored, margin):
+    if stored is not None:
+        run_folder.write_json(tmp_path / "config.json", stored)
+    resumed = OutputConfig(out=tmp_path, resume=True)
+    assert train._jpeg_margin(FolderConfig(), resumed) == margin
+    assert train._jpeg_margin(FolderConfig(jpeg_margin=3), resumed) == 3
+    assert train._jpeg_margin(FolderConfig(), OutputConfig(out=tmp_path)) == 2

@@ -17,7 +17,7 @@ from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.inspection.verdict_file import row_of
 from sagan_jax.inspection.verdicts import check_pictures, drawing_to, judge_files, picture_of
 from sagan_jax.judging.calibration import calibrate
-from sagan_jax.runs.model import Model
+from sagan_jax.runs.model import Model, scorer_of
 
 
 def model_of(mean):
@@ -31,7 +31,7 @@ def model_of(mean):
 def test_a_score_that_is_no_number_is_no_verdict(mean, tmp_path):
     """Nothing is greater than NaN and NaN is greater than nothing: it would be called normal."""
     path = save(tmp_path / "a.png", picture(0))
-    (verdict,) = judge_files(model_of(mean), [path], 1.0)
+    (verdict,) = judge_files(scorer_of(model_of(mean)), [path], 1.0)
     assert verdict.verdict == "unusable"
     assert verdict.reason == "the model gives it no finite score or map"
     json.dumps(row_of(verdict, ".json"), allow_nan=False)
@@ -52,7 +52,7 @@ def test_an_image_without_a_finite_score_costs_no_other_its_own(patches, tmp_pat
     files = [
         save(tmp_path / f"{i}.png", picture(i) if i != 1 else np.full((20, 30, 3), 255, np.uint8)) for i in range(3)
     ]
-    found, sound = list(judge_files(broken, files, 1.0)), list(judge_files(model, files, 1.0))
+    found, sound = (list(judge_files(scorer_of(each), files, 1.0)) for each in (broken, model))
     assert [verdict.verdict == "unusable" for verdict in found] == [False, True, False]
     assert [found[0], found[2]] == [sound[0], sound[2]]
 
@@ -80,7 +80,7 @@ def test_pictures_of_different_files_are_different_files(tmp_path):
 
 def test_a_picture_of_a_file_with_the_longest_name_is_drawn(tmp_path):
     path = save(tmp_path / f"{'l' * 251}.png", picture(0))
-    (verdict,) = judge_files(model_of(0.0), [path], 1.0, drawing_to(tmp_path / "maps", None))
+    (verdict,) = judge_files(scorer_of(model_of(0.0), ("map",)), [path], 1.0, drawing_to(tmp_path / "maps", None))
     assert Path(verdict.map).is_file()
 
 

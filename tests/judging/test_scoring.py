@@ -55,6 +55,9 @@ def test_a_batch_of_several_parts_scores_as_small_ones_do(state, scores):
         np.testing.assert_allclose(parts, whole[many], rtol=1e-5, atol=1e-6)
     program = str(jax.make_jaxpr(lambda images: score_batch(DETECTOR, state, images))(IMAGES[many]))
     assert "scan[" in program  # over the parts
+    for count in (1, 64, 65):  # of so many, to the bit, without those that only fill up
+        some = score_batch(DETECTOR, state, IMAGES[many], count=count)
+        np.testing.assert_array_equal(some.total[:count], in_parts.total[:count])
 
 
 def test_reference_protocol_scores_do_depend_on_the_company_an_image_keeps(state):
