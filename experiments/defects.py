@@ -23,12 +23,12 @@ from sagan_jax.config import require
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 
-PHOTOGRAPHS = ("brick", "grass", "gravel")
+SHIPPED = ("brick", "grass", "gravel")
 TRAINED_ON = 0.6
 """The part of a photograph's width that training squares are cut from."""
 
-Square = Float[np.ndarray, "height width channel"]
-Mask = Float[np.ndarray, "height width"]
+_Square = Float[np.ndarray, "height width channel"]
+_Plane = Float[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Defects:
         if self.out.exists() and any(self.out.iterdir()):
             raise UserError(f"{self.out} is there already, and not empty; name a folder to be made")
         rng = np.random.default_rng(self.seed)
-        train, test = self._photograph(rng) if self.source in PHOTOGRAPHS else self._classes(rng)
+        train, test = self._photograph(rng) if self.source in SHIPPED else self._classes(rng)
         for i, image in enumerate(train):
             _save(self.out / "train" / "good" / f"{i:04}.png", image)
         kinds = list(DEFECTS)
@@ -136,19 +136,19 @@ def with_defect(
     return pixels, np.abs(spoiled - square).max(axis=-1) >= 8 / 255
 
 
-def _stamp(rng: Generator, square: Square) -> Square:
+def _stamp(rng: Generator, square: _Square) -> _Square:
     """Letters in ink, lighter or darker than what is under them."""
     height, width = square.shape[:2]
     drawing = Image.new("F", (width, height))
     size = int(rng.integers(height // 6, height // 3))
     letters = "".join(rng.choice(list("ABCEFHKNRSTXZ2458"), int(rng.integers(1, 4))))
-    place = tuple(int(v) for v in rng.integers((0, 0), (width * 2 // 3, height * 2 // 3)))
-    ImageDraw.Draw(drawing).text(place, letters, fill=1.0, font=ImageFont.load_default(size))
+    left, top = rng.integers((0, 0), (width * 2 // 3, height * 2 // 3))
+    ImageDraw.Draw(drawing).text((float(left), float(top)), letters, fill=1.0, font=ImageFont.load_default(size))
     ink = np.asarray(drawing)[..., None] * rng.uniform(0.4, 0.9)
     return square * (1 - ink) + ink * rng.choice([0.05, 0.95])
 
 
-def _swirl(rng: Generator, square: Square) -> Square:
+def _swirl(rng: Generator, square: _Square) -> _Square:
     """The surface turned about a point, as cloth or wood grain is."""
     y, x, distance, radius = _around(rng, square, (0.1, 0.25))
     turn = rng.choice([-1, 1]) * rng.uniform(1.2, 3.0) * np.exp(-((distance / (0.6 * radius)) ** 2))
@@ -156,7 +156,7 @@ def _swirl(rng: Generator, square: Square) -> Square:
     return _moved(square, y * cos - x * sin - y, y * sin + x * cos - x)
 
 
-def _drop(rng: Generator, square: Square) -> Square:
+def _drop(rng: Generator, square: _Square) -> _Square:
     """A drop of water: it enlarges what is under it, and has a bright spot."""
     y, x, distance, radius = _around(rng, square, (0.07, 0.16))
     inside = _soft(radius - distance)
@@ -166,7 +166,7 @@ def _drop(rng: Generator, square: Square) -> Square:
     return seen + (0.7 * spot - rim)[..., None]
 
 
-def _rows(rng: Generator, square: Square) -> Square:
+def _rows(rng: Generator, square: _Square) -> _Square:
     """Rows or columns of a sensor that are dead or too bright."""
     spoiled = square.copy()
     lines = spoiled if rng.random() < 0.5 else spoiled.swapaxes(0, 1)
@@ -176,7 +176,7 @@ def _rows(rng: Generator, square: Square) -> Square:
     return spoiled
 
 
-def _hole(rng: Generator, square: Square) -> Square:
+def _hole(rng: Generator, square: _Square) -> _Square:
     """A drilled hole: dark, with a lit and a shaded rim."""
     y, x, distance, radius = _around(rng, square, (0.04, 0.1))
     angle = rng.uniform(0, 2 * np.pi)
@@ -186,7 +186,7 @@ def _hole(rng: Generator, square: Square) -> Square:
     return square * (1 - inside) + 0.08 * inside + rim[..., None]
 
 
-def _hair(rng: Generator, square: Square) -> Square:
+def _hair(rng: Generator, square: _Square) -> _Square:
     """A hair or a fibre: a thin smooth curve that crosses itself now and then."""
     height, width = square.shape[:2]
     ends = rng.uniform(0, 1, (4, 2)) * (height, width)
@@ -199,7 +199,7 @@ def _hair(rng: Generator, square: Square) -> Square:
     return square * (1 - ink) + ink * rng.choice([0.05, 0.9])
 
 
-def _turned(rng: Generator, square: Square) -> Square:
+def _turned(rng: Generator, square: _Square) -> _Square:
     """A piece put in the wrong way round: turned by a quarter or a half, or mirrored."""
     height, width = square.shape[:2]
     side = int(rng.uniform(0.2, 0.4) * min(height, width))
@@ -212,7 +212,7 @@ def _turned(rng: Generator, square: Square) -> Square:
     return spoiled
 
 
-def _smear(rng: Generator, square: Square) -> Square:
+def _smear(rng: Generator, square: _Square) -> _Square:
     """A part of the surface rubbed in one direction."""
     _, _, distance, radius = _around(rng, square, (0.12, 0.3))
     length = int(rng.uniform(0.15, 0.3) * len(square))
@@ -221,7 +221,7 @@ def _smear(rng: Generator, square: Square) -> Square:
     return square * (1 - inside) + rubbed * inside
 
 
-DEFECTS: dict[str, Callable[[Generator, Square], Square]] = {
+DEFECTS: dict[str, Callable[[Generator, _Square], _Square]] = {
     "stamp": _stamp,
     "swirl": _swirl,
     "drop": _drop,
@@ -233,7 +233,7 @@ DEFECTS: dict[str, Callable[[Generator, Square], Square]] = {
 }
 
 
-def _around(rng: Generator, square: Square, radius: tuple[float, float]) -> tuple[Mask, Mask, Mask, float]:
+def _around(rng: Generator, square: _Square, radius: tuple[float, float]) -> tuple[_Plane, _Plane, _Plane, float]:
     """Pixels' places from a random point, their distances, and a random radius of that part of the side."""
     height, width = square.shape[:2]
     side = min(height, width)
@@ -243,12 +243,12 @@ def _around(rng: Generator, square: Square, radius: tuple[float, float]) -> tupl
     return y, x, np.hypot(y, x), float(rng.uniform(*radius)) * side
 
 
-def _soft(depth: Mask) -> Mask:
+def _soft(depth: _Plane) -> _Plane:
     """1 well inside, 0 well outside, over two pixels or so."""
     return 1 / (1 + np.exp(-np.clip(2 * depth, -50, 50)))
 
 
-def _moved(square: Square, down: Mask, across: Mask) -> Square:
+def _moved(square: _Square, down: _Plane, across: _Plane) -> _Square:
     """Each pixel taken from so far away (linear interpolation)."""
     rows, columns = np.indices(square.shape[:2], dtype=np.float32)
     places = (rows + down, columns + across)

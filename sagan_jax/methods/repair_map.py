@@ -17,7 +17,7 @@ from sagan_jax.detector import Images, normalise, worst_share
 from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.principal_components import principal_components
 
-COMPONENTS = 64
+_COMPONENTS = 64
 _SEEN = 64
 """Side in pixels that images are reduced to, at most, before their components are taken."""
 _FITTED_IMAGES = 2048
@@ -129,7 +129,7 @@ def no_components(image_shape: tuple[int, ...]) -> tuple[Array, Array]:
     height, width, channels = image_shape
     factor = _reduction(height)
     low = (height // factor, width // factor, channels)
-    return jnp.zeros(low), jnp.zeros((COMPONENTS, *low))
+    return jnp.zeros(low), jnp.zeros((_COMPONENTS, *low))
 
 
 def fit_components(images: Images) -> tuple[Array, Array]:
@@ -147,7 +147,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
     mean, rows = no_components(kept.shape[1:])
     if len(low) < 2:
         return mean.at[:].set(low[0]), rows
-    found, directions = principal_components(low.reshape(len(low), -1), COMPONENTS)
+    found, directions = principal_components(low.reshape(len(low), -1), _COMPONENTS)
     return jnp.asarray(found.reshape(shape)), rows.at[: len(directions)].set(directions.reshape(-1, *shape))
 
 
