@@ -261,7 +261,7 @@ def peer(files: list[Path], size: int) -> Callable[[], Any]:
     torch.set_num_threads(cores)
     torch.set_flush_denormal(True)
 
-    networks = torch_peer.build(size, 2)
+    networks = torch_peer.build_peer(size, 2)
     for network in networks:
         network.eval()
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
