@@ -10,7 +10,7 @@ the test from its right. Any data set of the other experiments gives whole image
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from experiments.datasets import TfdsConfig, load_dataset
 from sagan_jax.config import require
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
@@ -47,8 +48,7 @@ class Defects:
     test_images: int = 160
     """Test images: one of three has no defect."""
     seed: int = 0
-    data_dir: Path | None = None
-    """A TFDS data folder; by default $TFDS_DATA_DIR, or TFDS's own."""
+    tfds: TfdsConfig = field(default_factory=TfdsConfig)
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no set can have."""
@@ -94,9 +94,7 @@ class Defects:
 
     def _classes(self, rng: Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Images of a class of a data set."""
-        from experiments.datasets import load_dataset
-
-        dataset = load_dataset(self.source, self.size, self.data_dir)
+        dataset = load_dataset(self.source, self.size, self.tfds.data_dir)
         chosen = np.arange(len(dataset.images))
         if self.normal is not None:
             if self.normal not in dataset.class_names:
