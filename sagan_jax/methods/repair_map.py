@@ -5,7 +5,7 @@ much it repaired, and the damage it found, weighted by lines. One that is far ab
 defects show in different readings.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.principal_components import principal_components
 
 _COMPONENTS = 64
-_SEEN = 64
+_SIDE = 64
 """Side in pixels that images are reduced to, at most, before their components are taken."""
 _FITTED_IMAGES = 2048
 _CROSSED = 8
@@ -144,11 +144,11 @@ def fit_components(images: Images) -> tuple[Array, Array]:
     kept = _part(images, _FITTED_IMAGES)  # [N, H, W, C]
     low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1, _reduction(kept.shape[1]))
     shape = low.shape[1:]
-    mean, rows = no_components(kept.shape[1:])
+    _, rows = no_components(kept.shape[1:])
     if len(low) < 2:
-        return mean.at[:].set(low[0]), rows
-    found, directions = principal_components(low.reshape(len(low), -1), _COMPONENTS)
-    return jnp.asarray(found.reshape(shape)), rows.at[: len(directions)].set(directions.reshape(-1, *shape))
+        return jnp.asarray(low[0]), rows
+    mean, directions = principal_components(low.reshape(len(low), -1), _COMPONENTS)
+    return jnp.asarray(mean.reshape(shape)), rows.at[: len(directions)].set(directions.reshape(-1, *shape))
 
 
 def unexplained(
@@ -177,10 +177,12 @@ def _part(images: Images, most: int) -> UInt8[np.ndarray, "count height width ch
 
 
 def _reduction(height: int) -> int:
-    return max(1, height // _SEEN)
+    return max(1, height // _SIDE)
 
 
-def _reduced(images, factor: int):
+def _reduced(
+    images: Float[Any, "count height width channel"], factor: int
+) -> Float[Any, "count low_height low_width channel"]:
     """The mean of each square of so many pixels."""
     count, height, width, channels = images.shape
     cut = images.reshape(count, height // factor, factor, width // factor, factor, channels)
