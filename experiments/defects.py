@@ -11,6 +11,7 @@ the test from its right. Any data set of the other experiments gives whole image
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ class Defects:
     def _photograph(self, rng: Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Squares of a photograph, for training and for the test: no pixel is in both."""
         try:
-            from skimage import data
+            data = import_module("skimage.data")  # no dependency of this project
         except ImportError as error:
             raise UserError("scikit-image ships this photograph: pip install scikit-image") from error
 
