@@ -124,15 +124,13 @@ def with_defect(
         The image with the defect, as the image was; where it differs by 8 grey levels or more, bool [H, W].
     """
     square = np.atleast_3d(image).astype(np.float32) / 255.0  # [H, W, C]
-    spoiled = square
+    spoiled, changed = square, np.zeros(square.shape[:2], bool)
     for _ in range(20):
-        drawn = np.clip(DEFECTS[kind](rng, square), 0, 1)
-        changed = np.abs(drawn - square).max(axis=-1) >= 8 / 255
-        spoiled = drawn
+        spoiled = np.clip(DEFECTS[kind](rng, square), 0, 1)
+        changed = np.abs(spoiled - square).max(axis=-1) >= 8 / 255
         if changed.mean() >= 0.004:
             break
-    pixels = np.rint(spoiled * 255).astype(np.uint8).reshape(image.shape)
-    return pixels, np.abs(spoiled - square).max(axis=-1) >= 8 / 255
+    return np.rint(spoiled * 255).astype(np.uint8).reshape(image.shape), changed
 
 
 def _stamp(rng: Generator, square: _Square) -> _Square:
