@@ -1,8 +1,8 @@
 """The map of a generator that repairs: four readings of each pixel, each in terms of what normal images have.
 
-Two need no network: lines, and what principal components of normal images leave unexplained. Two are the network's: how
-much it repaired, and the damage it found, weighted by lines. One that is far above its level is enough: different
-defects show in different readings.
+Two need no network: lines, and what principal components of normal images leave unexplained. Two are the network's: the
+damage it found, weighted by lines, and how unfamiliar its features are. One that is far above its level is enough:
+different defects show in different readings.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
-from sagan_jax.detector import Images, normalise, worst_share
+from sagan_jax.detector import Images
 from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.principal_components import principal_components
 
@@ -21,14 +21,10 @@ _COMPONENTS = 64
 _SIDE = 64
 """Side in pixels that images are reduced to, at most, before their components are taken."""
 _FITTED_IMAGES = 2048
-_CROSSED = 8
-"""So many images, and more, are explained by components of others."""
 _READINGS, _LEAST_SPREAD = 4, 0.05
-_TINY = (1e-7, 1e-4, 1e-9, 4e-9)
+_TINY = (1e-7, 1e-4, 4e-9, 1e-6)
 """Added to each reading before its logarithm: far less than any photograph has."""
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
-_CHANGE = 1.5
-"""Deviation of the blur of what was repaired, in 64ths of the image's side."""
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
 """Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
 
@@ -47,29 +43,24 @@ class Level(NamedTuple):
 
 def readings(
     images: Float[Array, "batch height width channel"],
-    repaired: Float[Array, "batch height width channel"],
     logits: Float[Array, "batch height width"],
-    mean: Float[Array, "low_height low_width channel"],
-    components: Float[Array, "component low_height low_width channel"],
+    unexplained_share: Float[Array, "batch height width"],
+    unfamiliar_share: Float[Array, "batch height width"],
     damage_floor: float,
 ) -> Float[Array, "reading batch height width"]:
-    """Lines, damage on lines, repair, and what is unexplained; each 0 or more.
+    """Lines, damage on lines, what is unexplained, what is unfamiliar; each 0 or more.
 
     Args:
         images: In [-1, 1].
-        repaired: What the generator made of them.
-        logits: The damage it found.
-        mean: Of normal images, see `fit_components`.
-        components: Of normal images.
+        logits: The damage that the generator found.
+        unexplained_share: From `unexplained`.
+        unfamiliar_share: From `feature_distance.unfamiliar`.
         damage_floor: Added to the damage found, so that what the network misses still counts.
     """
     strength = lines(images)  # [B, H, W]
     relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)  # a rough surface is not all abnormal
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
-    change = blurred(repaired - images, _CHANGE * images.shape[1] / 64)  # with its sign: grain cancels
-    change = jnp.square(change).mean(axis=-1)  # [B, H, W]
-    rest = unexplained(images, mean, components)
-    return jnp.stack([strength, relative * (damage_floor + found), change, rest])
+    return jnp.stack([strength, relative * (damage_floor + found), unexplained_share, unfamiliar_share])
 
 
 def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
@@ -91,37 +82,14 @@ def no_level() -> Level:
     return Level(jnp.zeros(_READINGS), jnp.ones(_READINGS))
 
 
-def fit_level(worst: Float[Array, "reading image"], unexplained_worst: Float[Array, " other"]) -> Level:
+def fit_level(worst: Float[Array, "reading image"]) -> Level:
     """The level of normal images, from the mean of each reading's worst pixels in each of them.
 
     Args:
-        worst: Of each reading. The last, what is unexplained, is not used: of images that the components were fitted on
-            it is too low.
-        unexplained_worst: In its place, see `unexplained_by_others`.
+        worst: Of each reading, for images that neither the components nor the normal features were fitted on.
     """
-    rows = [*worst[:-1], unexplained_worst]
-    logarithms = [jnp.log(row + tiny) for row, tiny in zip(rows, _TINY, strict=True)]
-    mean = jnp.stack([row.mean() for row in logarithms])
-    return Level(mean, jnp.maximum(jnp.stack([row.std() for row in logarithms]), _LEAST_SPREAD))
-
-
-def unexplained_by_others(images: Images, share: float) -> Float[Array, " image"]:
-    """The worst unexplained pixels of normal images, each by components of half of the others.
-
-    The components of an image's own set explain it better than they explain a new one.
-
-    Args:
-        images: uint8 `[N, H, W, C]`, at least one.
-        share: Which part of an image's pixels is taken, the worst ones.
-    """
-    kept = _part(images, _FITTED_IMAGES)
-    halves = (kept[::2], kept[1::2]) if len(kept) >= _CROSSED else (kept, kept)
-    values = []
-    for fitted, other in (halves, halves[::-1]):
-        known = fit_components(fitted)
-        rows = range(0, len(other), 64)
-        values += [worst_share(unexplained(normalise(other[row : row + 64]), *known), share) for row in rows]
-    return jnp.concatenate(values)
+    logarithm = jnp.log(worst + jnp.array(_TINY)[:, None])
+    return Level(logarithm.mean(axis=1), jnp.maximum(logarithm.std(axis=1), _LEAST_SPREAD))
 
 
 def no_components(image_shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -141,7 +109,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
     Returns:
         The mean, in [-1, 1], and 64 components; zeros in place of those that so few images do not have.
     """
-    kept = _part(images, _FITTED_IMAGES)  # [N, H, W, C]
+    kept = even_part(images, _FITTED_IMAGES)  # [N, H, W, C]
     low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1, _reduction(kept.shape[1]))
     shape = low.shape[1:]
     _, rows = no_components(kept.shape[1:])
@@ -171,7 +139,7 @@ def unexplained(
     return jnp.repeat(jnp.repeat(energy, factor, axis=1), factor, axis=2)
 
 
-def _part(images: Images, most: int) -> UInt8[np.ndarray, "count height width channel"]:
+def even_part(images: Images, most: int) -> UInt8[np.ndarray, "count height width channel"]:
     """So many images at most, evenly spread over all."""
     return np.asarray(images)[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
 

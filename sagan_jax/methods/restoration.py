@@ -31,21 +31,35 @@ from sagan_jax.methods.adversarial import (
     weighted,
 )
 from sagan_jax.methods.corruption import damage, other_light
+from sagan_jax.methods.feature_distance import (
+    FeatureSums,
+    NormalFeatures,
+    fit_features,
+    gather_features,
+    no_features,
+    sum_features,
+    unfamiliar,
+)
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
 from sagan_jax.methods.repair_map import (
     Level,
     abnormality,
+    even_part,
     fit_components,
     fit_level,
     no_components,
     no_level,
     readings,
-    unexplained_by_others,
+    unexplained,
 )
 
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
-_POPULATION_BATCHES, _LEVEL_BATCHES, _POPULATION_BATCH = 12, 4, 64
+_POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
+_HALF, _HALF_BATCH = 128, 32
+"""So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
+_CROSSED = 8
+"""So many images, and more, are read by what is known of others."""
 
 
 class Normal(NamedTuple):
@@ -55,12 +69,14 @@ class Normal(NamedTuple):
         population: The statistics that BatchNorm normalises by when scoring.
         mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
         components: Their principal components, `float32 [64, h, w, C]`; zeros where there are fewer.
+        features: What the generator's features are like.
         level: What the readings of the map come to.
     """
 
     population: Any
     mean: Array
     components: Array
+    features: NormalFeatures
     level: Level
 
 
@@ -126,23 +142,41 @@ def restoration_gan(
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
         training = start(key, image_shape)
         population = jax.tree.map(jnp.copy, training.generator.statistics)  # a buffer of its own
-        return RestorationState(training, Normal(population, *no_components(image_shape), no_level()))
+        restorer, _ = networks(image_shape)
+        *_, features = jax.eval_shape(
+            partial(_repair, restorer, train=False), training.generator.params, population, jnp.zeros((1, *image_shape))
+        )
+        normal = Normal(
+            population, *no_components(image_shape), no_features(image_shape, features.shape[-1]), no_level()
+        )
+        return RestorationState(training, normal)
 
     def update(state: RestorationState, batch: Array, key: Array) -> tuple[RestorationState, Metrics]:
         training, metrics = step(state.training, batch, key)
         return state._replace(training=training), metrics
 
+    def repair_of(state: RestorationState, images: Array, statistics: Statistics) -> tuple[Array, Array, Array]:
+        restorer, _ = networks(images.shape[1:])
+        params, population = state.training.generator.params, state.normal.population
+        return _repair(restorer, params, population, images, train=statistics == "batch")
+
     def read(state: RestorationState, images: Array, statistics: Statistics) -> tuple[Array, Array]:
         """The repaired images [B, H, W, C] and the readings of the map [4, B, H, W]."""
-        restorer, _ = networks(images.shape[1:])
-        params, normal = state.training.generator.params, state.normal
-        if statistics == "batch":
-            (repaired, logits), _ = apply_training(restorer, params, normal.population, images)
-        else:
-            variables = {"params": params, "batch_stats": normal.population}
-            output: Any = restorer.apply(variables, images, train=False)
-            repaired, logits = output
-        return repaired, readings(images, repaired, logits, normal.mean, normal.components, repair.damage_floor)
+        repaired, logits, features = repair_of(state, images, statistics)
+        normal = state.normal
+        rest = unexplained(images, normal.mean, normal.components)
+        strange = unfamiliar(features, normal.features, images.shape[1:])
+        return repaired, readings(images, logits, rest, strange, repair.damage_floor)
+
+    @jax.jit
+    def features_of(state: RestorationState, batches: Array, counted: Array) -> FeatureSums:
+        """The sums of the features of batches [N, B, H, W, C], of which images count [N, B]."""
+
+        def of_batch(given: tuple[Array, Array]) -> FeatureSums:
+            batch, counts = given
+            return sum_features(repair_of(state, normalise(batch), "running")[-1], counts)
+
+        return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
 
     @jax.jit
     def worst(state: RestorationState, batches: Array) -> Array:
@@ -162,15 +196,25 @@ def restoration_gan(
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
 
     def fit_normal(state: RestorationState, images: Images, key: Array) -> RestorationState:
+        images = np.asarray(images)
         restorer, _ = networks(images.shape[1:])
         chosen = jax.random.choice(key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
-        batches = jnp.asarray(np.asarray(images)[np.asarray(chosen)])  # [12, 64, H, W, C]
+        batches = jnp.asarray(images[np.asarray(chosen)])  # [12, 64, H, W, C]
         population = _population(restorer, state.training.generator, batches)
-        fitted = state._replace(normal=Normal(population, *fit_components(images), no_level()))
-        even = np.linspace(0, len(images) - 1, _LEVEL_BATCHES * _POPULATION_BATCH).astype(int)
-        some = np.asarray(images)[even].reshape(_LEVEL_BATCHES, _POPULATION_BATCH, *images.shape[1:])
-        level = fit_level(worst(fitted, jnp.asarray(some)), unexplained_by_others(images, repair.worst_share))
-        return fitted._replace(normal=fitted.normal._replace(level=level))
+
+        def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
+            return state._replace(normal=Normal(population, *fit_components(others), fit_features(sums), level))
+
+        halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
+        parts = [_batched(half) for half in halves]
+        shown = state._replace(normal=state.normal._replace(population=population))
+        sums = [features_of(shown, *part) for part in parts]
+        found = []
+        for (part, counted), other, known in zip(parts, halves[::-1], sums[::-1], strict=True):
+            values = worst(knowing(other, known, no_level()), part)  # [4, N * B]
+            found.append(np.asarray(values)[:, np.asarray(counted).ravel() > 0])
+        level = fit_level(jnp.asarray(np.concatenate(found, axis=1)))
+        return knowing(images, jax.tree.map(jnp.add, *sums), level)
 
     return Detector(init, update, score, fit_normal)
 
@@ -183,6 +227,26 @@ def damage_loss(
     found = jax.nn.sigmoid(logits)
     dice = (2 * (found * mask).sum() + 1) / (found.sum() + mask.sum() + 1)
     return entropy + _DICE * (1 - dice)
+
+
+def _repair(
+    restorer: nn.Module, params: Any, statistics: Any, images: Array, *, train: bool
+) -> tuple[Array, Array, Array]:
+    """The repaired images [B, H, W, C], the damage logits [B, H, W] and the generator's features [B, h, w, F]."""
+    output: Any = restorer.apply(
+        {"params": params, "batch_stats": statistics}, images, train=train, mutable=["batch_stats", "intermediates"]
+    )
+    (repaired, logits), changed = output
+    return repaired, logits, gather_features(changed.get("intermediates", {}), images)
+
+
+def _batched(images: Images) -> tuple[Array, Array]:
+    """An even part of the images in batches [N, B, H, W, C], the last filled up; and which of them count [N, B]."""
+    part = even_part(images, _HALF)
+    places = np.arange(-(-len(part) // _HALF_BATCH) * _HALF_BATCH)
+    counted = (places < len(part)).astype(np.float32).reshape(-1, _HALF_BATCH)
+    filled = part[np.minimum(places, len(part) - 1)].reshape(*counted.shape, *part.shape[1:])
+    return jnp.asarray(filled), jnp.asarray(counted)
 
 
 @partial(jax.jit, static_argnames="restorer")

@@ -50,6 +50,8 @@ class DoubleConv(nn.Module):
 class SaganGenerator(nn.Module):
     """The U-Net of the paper's figure 1: four levels down, four up, attention on the skips, no tanh.
 
+    The output of each level above the bottleneck is in Flax's collection "intermediates", for who asks for it.
+
     Attributes:
         channels: Channels of the reconstruction.
         width: Channels of the first level; deeper ones have 2, 4, 8 and 8 times as many.
@@ -79,6 +81,8 @@ class SaganGenerator(nn.Module):
             name = f"encoder{level}"
             x = pool(x) if level > 1 else x  # [B, H / 2^(level-1), ...]
             x = DoubleConv(features, features, self.multiplier, self.dtype, name=name)(x, train)
+            if level < 5:
+                self.sow("intermediates", f"features_{name}", x)
             attended = CBAM(self.dtype, name=f"attention{level}")(x, train) if self.attention else x
             skips.append(attended)
             x = attended if self.attend_encoder_path else x
@@ -89,6 +93,7 @@ class SaganGenerator(nn.Module):
         ):
             x = jnp.concatenate([skips.pop(), pooling.upsample(x)], axis=-1)  # [B, H / 2^(level-1), ...]
             x = DoubleConv(middle, features, self.multiplier, self.dtype, name=f"decoder{level}")(x, train)
+            self.sow("intermediates", f"features_decoder{level}", x)
         return Conv(self.channels, 1, dtype=self.dtype, name="out")(x).astype(jnp.float32)  # [B, H, W, C]
 
 

@@ -14,6 +14,14 @@ from sagan_jax.detector import normalise, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.corruption import gaussian
+from sagan_jax.methods.feature_distance import (
+    NormalFeatures,
+    fit_features,
+    gather_features,
+    no_features,
+    sum_features,
+    unfamiliar,
+)
 from sagan_jax.methods.layers import BatchNorm
 from sagan_jax.methods.repair_map import (
     Level,
@@ -25,7 +33,6 @@ from sagan_jax.methods.repair_map import (
     no_level,
     readings,
     unexplained,
-    unexplained_by_others,
 )
 from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
 from sagan_jax.methods.sagan import sagan
@@ -105,7 +112,7 @@ def test_the_loss_of_the_damage_channel_is_cross_entropy_and_dice_by_hand():
 
 
 class Normalised(nn.Module):
-    """Not a generator: its statistics are those of the images themselves."""
+    """Not a generator, without layers to look at: its statistics are those of the images themselves."""
 
     @nn.compact
     def __call__(self, images, train):
@@ -113,16 +120,18 @@ class Normalised(nn.Module):
         return jnp.concatenate([normalised, normalised[..., :1]], axis=-1)
 
 
+def untrained(restorer, image_shape, key):
+    """A detector of such a network, and its state, without the cost of SAGAN's."""
+    variables = restorer.init(key, jnp.zeros((1, *image_shape)), train=False)
+    player = Player(variables["params"], variables["batch_stats"], None)
+    normal = Normal(player.statistics, *no_components(image_shape), no_features(image_shape, 0), no_level())
+    state = RestorationState(AdversarialState(jnp.zeros(()), player, player), normal)
+    return restoration_gan(lambda shape: (restorer, restorer), SMALL, None), state
+
+
 def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
     images = np.random.default_rng(0).integers(0, 256, (90, 4, 4, 2), np.uint8)
-    restorer = Restorer(Normalised())
-    detector = restoration_gan(lambda shape: (restorer, restorer), SMALL, None)
-    variables = restorer.init(key, jnp.zeros((1, 4, 4, 2)), train=False)
-    player = Player(variables["params"], variables["batch_stats"], None)
-    trained = RestorationState(
-        AdversarialState(jnp.zeros(()), player, player),
-        Normal(player.statistics, *no_components((4, 4, 2)), no_level()),
-    )
+    detector, trained = untrained(Restorer(Normalised()), (4, 4, 2), key)
     assert detector.fit_normal is not None
     fitted = detector.fit_normal(trained, images, key)
     (population,) = fitted.normal.population["generator"].values()
@@ -171,18 +180,56 @@ def test_one_normal_image_has_a_mean_and_no_directions():
 
 def test_the_readings_are_those_of_plain_arrays():
     rng = np.random.default_rng(0)
-    images, repaired = rng.uniform(-1, 1, (2, 2, 8, 8, 1)).astype(np.float32)
+    images = rng.uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
     logits = rng.normal(size=(2, 8, 8)).astype(np.float32)
-    known = fit_components(rng.integers(0, 256, (9, 8, 8, 1), np.uint8))
+    rest, strange = rng.uniform(size=(2, 2, 8, 8)).astype(np.float32)
     strength = np.asarray(LINES(images))
-    one_pixel, change = gaussian(8, 1.0), gaussian(8, 1.5 / 8)
+    one_pixel = gaussian(8, 1.0)
     found = np.log1p(np.exp(np.einsum("hi,bij,wj->bhw", one_pixel, logits, one_pixel)))
     relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)
-    repair = np.square(np.einsum("hi,bijc,wj->bhwc", change, repaired - images, change)).mean(axis=-1)
-    rest = np.asarray(unexplained(jnp.asarray(images), *known))
-    expected = np.stack([strength, relative * (0.02 + found), repair, rest])
-    got = readings(jnp.asarray(images), jnp.asarray(repaired), jnp.asarray(logits), *known, 0.02)
+    expected = np.stack([strength, relative * (0.02 + found), rest, strange])
+    got = readings(*(jnp.asarray(array) for array in (images, logits, rest, strange)), 0.02)
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_features_are_layers_averaged_over_cells_or_repeated():
+    rng = np.random.default_rng(0)
+    fine, coarse = rng.normal(size=(2, 16, 16, 3)), rng.normal(size=(2, 2, 2, 1))
+    got = gather_features({"a": (jnp.asarray(fine),), "b": (jnp.asarray(coarse),)}, jnp.zeros((2, 16, 16, 3)))
+    assert got.shape == (2, 4, 4, 4)
+    np.testing.assert_allclose(got[1, 2, 3, :3], fine[1, 8:12, 12:16].mean(axis=(0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(got[1, 2, 3, 3], coarse[1, 1, 1, 0], rtol=1e-6)
+
+
+def test_the_distance_of_features_is_mahalanobis_around_the_mean_of_each_cell():
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(5, 5))
+    features = (rng.normal(size=(60, 2, 3, 5)) @ mix + rng.normal(size=(2, 3, 5))).astype(np.float32)
+    filler = np.full((4, 2, 3, 5), 99, np.float32)  # fills the batch, and does not count
+    counted = jnp.asarray(np.r_[np.ones(30), np.zeros(4)], jnp.float32)
+    parts = [sum_features(jnp.asarray(np.r_[half, filler]), counted) for half in (features[:30], features[30:])]
+    normal = fit_features(jax.tree.map(jnp.add, *parts))
+
+    centred = (features - features.mean(axis=0)).astype(np.float64)
+    flat = centred.reshape(-1, 5)
+    covariance = flat.T @ flat / len(flat)
+    covariance += 0.003 * np.trace(covariance) / 5 * np.eye(5)
+    distance = np.einsum("nhwf,fg,nhwg->nhw", centred, np.linalg.inv(covariance), centred) / 5
+    np.testing.assert_allclose(distance.mean(), 1, atol=0.05)  # less what shrinks it
+    relative = distance / np.exp(np.log(distance).mean(axis=(1, 2), keepdims=True)) ** 0.5
+    got = unfamiliar(jnp.asarray(features), normal, (8, 12, 3))
+    assert got.shape == (60, 8, 12)
+    np.testing.assert_allclose(got[:, ::4, ::4], relative, rtol=2e-3)
+    np.testing.assert_array_equal(got[:, 3::4, 3::4], got[:, ::4, ::4])
+
+
+def test_a_network_without_layers_to_look_at_finds_nothing_unfamiliar():
+    images = jnp.ones((3, 8, 8, 1))
+    features = gather_features({}, images)
+    normal = fit_features(sum_features(features, jnp.ones(3)))
+    assert isinstance(normal, NormalFeatures)
+    assert features.shape == (3, 2, 2, 0)
+    np.testing.assert_array_equal(unfamiliar(features, normal, (8, 8, 1)), np.zeros((3, 8, 8)))
 
 
 def test_the_map_by_hand_and_far_above_the_level_without_overflow():
@@ -195,17 +242,24 @@ def test_the_map_by_hand_and_far_above_the_level_without_overflow():
     assert far == pytest.approx(4 * np.log(1e30), rel=1e-3)
 
 
-def test_the_level_of_what_is_unexplained_is_that_of_images_the_components_do_not_know():
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (40, 8, 8, 1), np.uint8)  # noise: 39 directions explain their own images alone
-    own = worst_share(unexplained(normalise(images), *fit_components(images)), 0.05)
-    others = unexplained_by_others(images, 0.05)
-    assert others.shape == (40,)
-    assert np.asarray(own).max() < 1e-3 < np.asarray(others).min()
-    worst = jnp.array([[1.0, np.e], [1.0, 1.0], [np.e, np.e], [0.0, 0.0]])
-    level = fit_level(worst, jnp.array([np.e**3] * 5))
+def test_the_level_is_the_mean_and_the_spread_of_the_logarithms():
+    worst = jnp.array([[1.0, np.e], [1.0, 1.0], [np.e, np.e], [np.e**3] * 2])
+    level = fit_level(worst)
     np.testing.assert_allclose(level.mean, [0.5, 0, 1, 3], atol=1e-3)
     np.testing.assert_allclose(level.spread, [0.5, 0.05, 0.05, 0.05], atol=1e-3)
+
+
+def test_normal_images_are_read_by_what_is_known_of_others(key):
+    """Noise that 20 directions explain without rest in their own images: the level is that of new noise."""
+    detector, state = untrained(Restorer(Normalised()), (16, 16, 1), key)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 16, 16, 1), np.uint8)
+    assert detector.fit_normal is not None
+    level = detector.fit_normal(state, noise[:20], key).normal.level
+    known = fit_components(noise[:10])
+    new = np.log(worst_share(unexplained(normalise(noise[20:]), *known)))
+    own = np.log(worst_share(unexplained(normalise(noise[:10]), *known)) + 4e-9)
+    assert np.asarray(own).max() < np.asarray(new).min() - 5
+    assert np.asarray(level.mean)[2] == pytest.approx(np.asarray(new).mean(), abs=0.2)
 
 
 class Constant(nn.Module):
