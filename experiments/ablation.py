@@ -1,0 +1,196 @@
+"""The paper's two claims, strictly: attention on the skips helps; depthwise-separable convolutions cost nothing.
+
+    python -m experiments.ablation --folders wood_screw_crops crackforest_patches
+
+SAGAN is trained with both, without attention, and with plain convolutions; as published, and to repair. Seeds are
+paired: the three see the same images in the same order. Images are scored one by one, nothing is chosen by the test
+set. The networks are small and trained for a minute, so that there can be many: what is printed is the difference that
+each part makes, with its interval over seeds. A training that the file has is not done again, so the command can be
+interrupted. Some minutes of 2 cores a seed and set at 32 px.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from experiments.record import made_by, read_results, result_lines, write_results
+from sagan_jax.config import INSPECTION, SaganConfig, TrainingConfig, require, sagan_preset
+from sagan_jax.errors import UserError
+from sagan_jax.flags import run_experiment
+
+if TYPE_CHECKING:
+    from sagan_jax.data.split import Split
+
+WHOLE = "both"
+PARTS: dict[str, dict[str, Any]] = {
+    WHOLE: {},
+    "no attention": {"attention": False},
+    "plain convolutions": {"depthwise": False},
+}
+"""What is trained, by the settings that are changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Train SAGAN with and without attention and depthwise-separable convolutions, in paired seeds."""
+
+    folders: tuple[Path, ...]
+    """Folders of photographs with a test set."""
+    seeds: int = 5
+    """How many seeds, from 0 on."""
+    size: int = 32
+    """Side in pixels of the images."""
+    width: int = 16
+    """Channels of the first level of the networks."""
+    steps: int = 600
+    """Training steps of each, on batches of 32 images."""
+    published: bool = True
+    """Train SAGAN as published, beside the one that repairs."""
+    out: Path = Path("ablation.csv")
+    """The CSV file; added to if it is there."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value no comparison can have."""
+        require(len(self.folders) > 0, "folders", self.folders, "at least one folder")
+        require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
+        require(self.steps >= 1, "steps", self.steps, "at least 1")
+
+    def __call__(self) -> None:
+        """Trains what the file lacks, adding each to it, and prints the differences."""
+        from sagan_jax import device
+        from sagan_jax.data.folder import load_folder
+
+        machine, lines = device.start(), read_results(self.out)
+        splits = [load_folder(folder, size=self.size)[0] for folder in self.folders]
+        for split in splits:
+            if not split.test_labels.any() or split.test_labels.all():
+                raise UserError(f"{split.name} has no test set with normal and abnormal images")
+        for seed in range(self.seeds):  # one seed of everything before second seeds
+            for split in splits:
+                for training in ("published", "restoration")[not self.published :]:
+                    for part in PARTS:
+                        run = Run(split.name, training, part, seed, self.size, self.width, self.steps)
+                        if any(recorded(line) == run for line in lines):
+                            continue
+                        lines += result_lines([measured(split, run)], made_by(machine, seed))
+                        write_results(self.out, lines)
+                        print(f"{run} measured", file=sys.stderr, flush=True)
+        print(difference_table(lines))
+
+
+class Run(NamedTuple):
+    """One training."""
+
+    dataset: str
+    training: str
+    part: str
+    seed: int
+    size: int
+    width: int
+    steps: int
+
+
+class AblationRow(NamedTuple):
+    """What one training came to; `pixel_auroc` is empty without masks."""
+
+    dataset: str
+    training: str
+    part: str
+    seed: int
+    size: int
+    width: int
+    steps: int
+    auroc: float
+    pixel_auroc: float | str
+
+
+def recorded(line: Mapping[str, Any]) -> Run:
+    """The training behind a line of the file."""
+    return Run(
+        line["dataset"],
+        line["training"],
+        line["part"],
+        *(int(line[name]) for name in ("seed", "size", "width", "steps")),
+    )
+
+
+def settings_of(run: Run) -> tuple[SaganConfig, TrainingConfig]:
+    """The network's settings, and how it is trained: each the same for the three parts."""
+    base = SaganConfig() if run.training == "published" else sagan_preset("inspection")
+    training = replace(INSPECTION, epochs=1, steps=run.steps, batch_size=32, seed=run.seed)
+    return replace(base, width=run.width, **PARTS[run.part]), training
+
+
+def measured(split: "Split", run: Run) -> AblationRow:
+    """Trains once, and scores the test images one by one."""
+    import jax
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    from sagan_jax.data.split import take
+    from sagan_jax.judging.scoring import score_images
+    from sagan_jax.methods.table import METHODS
+    from sagan_jax.runs.prepare import prepare
+    from sagan_jax.training.loop import fit
+
+    prepared = prepare(split, METHODS["sagan"], *settings_of(run))
+    detector, images, key = prepared.detector, np.asarray(take(split.train, prepared.kept)), jax.random.key(run.seed)
+    *_, (_, state, _) = fit(detector, detector.init(key, prepared.image_shape), images, prepared.training)
+    if detector.fit_normal:
+        state = detector.fit_normal(state, images, key)
+    scores = score_images(detector, state, np.asarray(split.test[:]), pictures=("map",))
+    pixels: float | str = ""
+    if split.test_masks is not None:
+        masks = np.asarray(split.test_masks[:]).astype(bool)
+        pixels = round(float(roc_auc_score(masks.ravel(), np.asarray(scores.map).ravel())), 4)
+    return AblationRow(*run, round(float(roc_auc_score(split.test_labels, scores.total)), 4), pixels)
+
+
+def paired_difference(with_part: Sequence[float], without: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of `with_part - without` over seeds, and its 95 % interval by Student's t.
+
+    Returns:
+        Mean, low, high; the interval is infinite for one seed.
+    """
+    import numpy as np
+    from scipy import stats
+
+    difference = np.subtract(with_part, without)
+    mean, count = float(difference.mean()), len(difference)
+    if count < 2:
+        return mean, -float("inf"), float("inf")
+    half = float(stats.t.ppf(0.975, count - 1) * difference.std(ddof=1) / count**0.5)
+    return mean, mean - half, mean + half
+
+
+def difference_table(lines: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each set, training and part: AUROC with both, without the part, and the paired difference."""
+    values: dict[tuple[str, ...], dict[int, float]] = {}
+    for line in lines:
+        settings = (line["dataset"], line["training"], *(str(line[name]) for name in ("size", "width", "steps")))
+        values.setdefault((*settings, line["part"]), {})[int(line["seed"])] = float(line["auroc"])
+    text = [f"{'set':<24}{'training':<13}{'without':<20}{'seeds':>5}{'both':>8}{'without':>9}   difference [95 %]"]
+    for (*settings, part), found in values.items():
+        whole = values.get((*settings, WHOLE), {})
+        seeds = sorted(found.keys() & whole.keys())
+        if part == WHOLE or not seeds:
+            continue
+        both, without = ([of[seed] for seed in seeds] for of in (whole, found))
+        mean, low, high = paired_difference(both, without)
+        removed = "attention" if part == "no attention" else "separable convs"
+        text.append(
+            f"{settings[0]:<24}{settings[1]:<13}{removed:<20}{len(seeds):>5}{sum(both) / len(both):>8.3f}"
+            f"{sum(without) / len(without):>9.3f}   {mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+        )
+    return "\n".join(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(Ablation, "ablation", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

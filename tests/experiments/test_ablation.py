@@ -1,0 +1,38 @@
+"""The ablation of the paper's two parts: what is trained, and the paired difference by hand."""
+
+import dataclasses
+
+import pytest
+
+from experiments.ablation import PARTS, Run, difference_table, paired_difference, recorded, settings_of
+
+
+def test_the_paired_difference_is_students_by_hand():
+    mean, low, high = paired_difference([0.5, 0.7, 0.9], [0.4, 0.5, 0.6])
+    half = 4.3027 * 0.1 / 3**0.5  # t of two degrees of freedom; the differences are 0.1, 0.2, 0.3
+    assert (mean, low, high) == pytest.approx((0.2, 0.2 - half, 0.2 + half), abs=1e-4)
+    assert paired_difference([0.5], [0.4])[1:] == (-float("inf"), float("inf"))
+
+
+@pytest.mark.parametrize("training", ["published", "restoration"])
+def test_the_three_differ_in_the_part_alone(training):
+    whole, how = settings_of(Run("set", training, "both", 3, 32, 8, 100))
+    assert (whole.attention, whole.depthwise, whole.width, how.seed, how.steps) == (True, True, 8, 3, 100)
+    for part, changed in PARTS.items():
+        settings, same = settings_of(Run("set", training, part, 3, 32, 8, 100))
+        assert settings == dataclasses.replace(whole, **changed)
+        assert same == how
+
+
+def test_a_seed_without_its_pair_does_not_count():
+    made = {"dataset": "screws", "training": "published", "size": 32, "width": 16, "steps": 600}
+    lines = [
+        made | {"part": "both", "seed": 0, "auroc": 0.8},
+        made | {"part": "both", "seed": 1, "auroc": 0.6},
+        made | {"part": "no attention", "seed": "0", "auroc": "0.7"},
+        made | {"part": "plain convolutions", "seed": 2, "auroc": 0.9},
+    ]
+    _, line = difference_table(lines).splitlines()
+    assert line.split()[:6] == ["screws", "published", "attention", "1", "0.800", "0.700"]
+    assert "+0.100" in line
+    assert recorded(lines[2]) == Run("screws", "published", "no attention", 0, 32, 16, 600)
