@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sagan_jax.data.split import Split
 
 WHOLE = "both"
-PARTS: dict[str, dict[str, Any]] = {
+ABLATED: dict[str, dict[str, Any]] = {
     WHOLE: {},
     "no attention": {"attention": False},
     "plain convolutions": {"depthwise": False},
@@ -70,7 +70,7 @@ class Ablation:
         for seed in range(self.seeds):  # one seed of everything before second seeds
             for split in splits:
                 for training in ("published", "restoration")[not self.published :]:
-                    for part in PARTS:
+                    for part in ABLATED:
                         run = Run(split.name, training, part, seed, self.size, self.width, self.steps)
                         if any(recorded(line) == run for line in lines):
                             continue
@@ -120,7 +120,7 @@ def settings_of(run: Run) -> tuple[SaganConfig, TrainingConfig]:
     """The network's settings, and how it is trained: each the same for the three parts."""
     base = SaganConfig() if run.training == "published" else sagan_preset("inspection")
     training = replace(INSPECTION, epochs=1, steps=run.steps, batch_size=32, seed=run.seed)
-    return replace(base, width=run.width, **PARTS[run.part]), training
+    return replace(base, width=run.width, **ABLATED[run.part]), training
 
 
 def measured(split: "Split", run: Run) -> AblationRow:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.ablation import PARTS, Run, difference_table, paired_difference, recorded, settings_of
+from experiments.ablation import ABLATED, Run, difference_table, paired_difference, recorded, settings_of
 
 
 def test_the_paired_difference_is_students_by_hand():
@@ -18,7 +18,7 @@ def test_the_paired_difference_is_students_by_hand():
 def test_the_three_differ_in_the_part_alone(training):
     whole, how = settings_of(Run("set", training, "both", 3, 32, 8, 100))
     assert (whole.attention, whole.depthwise, whole.width, how.seed, how.steps) == (True, True, 8, 3, 100)
-    for part, changed in PARTS.items():
+    for part, changed in ABLATED.items():
         settings, same = settings_of(Run("set", training, part, 3, 32, 8, 100))
         assert settings == dataclasses.replace(whole, **changed)
         assert same == how
