@@ -434,7 +434,9 @@ def test_method_and_preset_set_the_flags_and_their_defaults():
     assert (usual.preset, usual.model.repair.restoration) == ("inspection", True)
     assert usual.training == INSPECTION
     other = parse(["train", "x", "--method=skip_ganomaly"])
-    assert (type(other.model).__name__, other.training.batch_size) == ("SkipGanomalyConfig", 64)
+    assert (type(other.model).__name__, other.training.batch_size) == ("SkipGanomalyConfig", 16)
+    published = parse(["train", "x", "--method=skip_ganomaly", "--preset=paper"])
+    assert (published.model.repair.restoration, published.training.batch_size) == (False, 64)
 
 
 @pytest.mark.parametrize("argv", [[], ["nonsense"], ["train"], ["train", "x", "--epochs=0"], ["info", "x", "--no"]])

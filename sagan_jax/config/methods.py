@@ -61,23 +61,6 @@ class ReconstructionConfig(GanConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdversarialConfig(ReconstructionConfig):
-    """The objective that SAGAN has from Skip-GANomaly; the latent is the discriminator's. Defaults: SAGAN's paper's."""
-
-    weight_reconstruction: float = 40.0
-    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
-    latent_in_discriminator: bool = False
-    """Let the discriminator lower the latent loss too, as the authors' code does."""
-    learning_rate: float = 2e-3
-    """Adam's step size, for both networks."""
-    decay: Literal["linear", "cosine", "constant"] = "linear"
-    """Learning rate over training: constant; or constant for the first half and linear to zero over the second; or half
-    a cosine down to zero."""
-    score_weight: float = 0.2
-    """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class RestorationConfig:
     """A generator that learns to repair synthetic damage and to say where it is; the damage, the map and the score."""
 
@@ -109,6 +92,25 @@ class RestorationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdversarialConfig(ReconstructionConfig):
+    """The objective that SAGAN has from Skip-GANomaly; the latent is the discriminator's. Defaults: SAGAN's paper's."""
+
+    weight_reconstruction: float = 40.0
+    """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
+    latent_in_discriminator: bool = False
+    """Let the discriminator lower the latent loss too, as the authors' code does."""
+    learning_rate: float = 2e-3
+    """Adam's step size, for both networks."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """Learning rate over training: constant; or constant for the first half and linear to zero over the second; or half
+    a cosine down to zero."""
+    score_weight: float = 0.2
+    """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
+    repair: RestorationConfig = RestorationConfig()
+    """Training to repair, off in the papers."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SaganConfig(AdversarialConfig):
     """SAGAN: the U-Net generator with attention on its skips, and how it is trained. Defaults: the paper's."""
 
@@ -122,8 +124,6 @@ class SaganConfig(AdversarialConfig):
     """Send the attended map down the encoder too, not only over the skip."""
     pool: Literal["max", "soft"] = "max"
     """Downsampling: max pooling (the paper's text) or SoftPool (the authors' code)."""
-    repair: RestorationConfig = RestorationConfig()
-    """Training to repair, off in the paper."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""

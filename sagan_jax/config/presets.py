@@ -18,6 +18,17 @@ _RELEASED: dict[str, Any] = {
 """What SAGAN's released code has from Skip-GANomaly's, whatever their papers say."""
 
 
+_REPAIRING: dict[str, Any] = {
+    "width": 16,
+    "weight_adversarial": 0.05,
+    "weight_latent": 0.05,
+    "decay": "cosine",
+    "beta1": 0.9,
+    "repair": RestorationConfig(restoration=True),
+}
+"""A narrow network that learns to repair: the preset for inspection."""
+
+
 def sagan_preset(name: Preset) -> SaganConfig:
     """SAGAN as the paper states it, as its authors' released code has it, or as it detects best on photographs.
 
@@ -28,14 +39,7 @@ def sagan_preset(name: Preset) -> SaganConfig:
         The settings; change single ones with `dataclasses.replace`.
     """
     if name == "inspection":
-        return SaganConfig(
-            width=16,
-            weight_adversarial=0.05,
-            weight_latent=0.05,
-            decay="cosine",
-            beta1=0.9,
-            repair=RestorationConfig(restoration=True),
-        )
+        return SaganConfig(**_REPAIRING)
     return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
 
 
@@ -44,5 +48,10 @@ INSPECTION = TrainingConfig(epochs=5, steps=2000, batch_size=16, flip=True, vali
 
 
 def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
-    """Skip-GANomaly as its paper states it, or as its authors' released code has it; as `sagan_preset`."""
+    """Skip-GANomaly as its paper states it, as its authors' released code has it, or as SAGAN detects best.
+
+    As `sagan_preset`; the preset for inspection was chosen for SAGAN, and is the same here, so that they compare.
+    """
+    if name == "inspection":
+        return SkipGanomalyConfig(**_REPAIRING)
     return SkipGanomalyConfig(**_RELEASED) if name == "reference" else SkipGanomalyConfig()

@@ -18,7 +18,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float
 
-from sagan_jax.config import SaganConfig
+from sagan_jax.config import AdversarialConfig
 from sagan_jax.detector import Detector, Images, Metrics, Scores, State, Statistics, normalise, worst_share
 from sagan_jax.methods.adversarial import (
     AdversarialState,
@@ -106,7 +106,7 @@ class Restorer(nn.Module):
 
 
 def restoration_gan(
-    networks: Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]], config: SaganConfig, steps: int | None
+    networks: Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]], config: AdversarialConfig, steps: int | None
 ) -> Detector:
     """A detector whose generator learns to repair.
 

@@ -20,19 +20,24 @@ from sagan_jax.detector import Detector
 from sagan_jax.methods.adversarial import reconstruction_gan
 from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv
+from sagan_jax.methods.restoration import Restorer, restoration_gan
 
 
 class SkipGanomalyGenerator(nn.Module):
     """pix2pix's U-Net, down to a single pixel: log2(side) levels of strided and of transposed convolutions, tanh.
 
+    The outputs of the levels of 4 x 4 pixels and more are in Flax's collection "intermediates", for who asks for them.
+
     Attributes:
         channels: Channels of the reconstruction.
         width: Channels of the first level; deeper ones have 2, 4, 8, 8, ... times as many.
+        bounded: Whether a tanh ends it.
         dtype: Arithmetic of the network; the reconstruction is float32.
     """
 
     channels: int
     width: int = 64
+    bounded: bool = True
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -47,14 +52,19 @@ class SkipGanomalyGenerator(nn.Module):
             x = StridedConv(widths[level - 1], self.dtype, name=f"down{level}")(x)
             x = BatchNorm(slope=0.2, name=f"down_norm{level}")(x, train)  # [B, H / 2^level, ...]
             skips.append(x)
+        for level, skip in enumerate(skips[: levels - 2], start=1):
+            self.sow("intermediates", f"features_down{level}", skip)
         x = nn.relu(StridedConv(widths[-1], self.dtype, name=f"down{levels}")(x))  # [B, 1, 1, 8w]
 
         for level in range(levels, 1, -1):
             x = TransposedConv(widths[level - 2], dtype=self.dtype, name=f"up{level}")(x)
             x = BatchNorm(slope=0.0, name=f"up_norm{level}")(x, train)  # [B, H / 2^(level - 1), ...]
+            if level <= levels - 1:
+                self.sow("intermediates", f"features_up{level}", x)
             x = jnp.concatenate([nn.relu(skips.pop()), x], axis=-1)
         x = TransposedConv(self.channels, use_bias=True, dtype=self.dtype, name="up1")(x)  # [B, H, W, C]
-        return jnp.tanh(x.astype(jnp.float32))
+        x = x.astype(jnp.float32)
+        return jnp.tanh(x) if self.bounded else x
 
 
 @lru_cache(maxsize=32)
@@ -70,10 +80,13 @@ def skip_ganomaly(config: SkipGanomalyConfig, steps: int | None = None) -> Detec
     """
     dtype = ARITHMETIC[config.precision]
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[SkipGanomalyGenerator, Discriminator]:
-        check_image_shape(image_shape)
-        return SkipGanomalyGenerator(image_shape[-1], config.width, dtype), Discriminator(
-            config.width, config.latent_size, dtype
-        )
+    repairs = config.repair.restoration
 
-    return reconstruction_gan(networks, config, steps)
+    def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, Discriminator]:
+        check_image_shape(image_shape)
+        channels = image_shape[-1] + repairs  # one more says where the damage is
+        generator = SkipGanomalyGenerator(channels, config.width, not repairs, dtype)
+        judge = Discriminator(config.width, config.latent_size, dtype)
+        return Restorer(generator) if repairs else generator, judge
+
+    return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)

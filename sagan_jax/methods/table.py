@@ -56,11 +56,13 @@ def _built_by(name: str) -> Callable[[Any, int | None], "Detector"]:
     return build
 
 
+_REPAIR_TOO: tuple[Preset, ...] = ("paper", "reference", "inspection")
+
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("sagan", sagan_preset, _built_by("sagan"), 32, ("paper", "reference", "inspection")),
-        Method("skip_ganomaly", skip_ganomaly_preset, _built_by("skip_ganomaly"), batch_size=64),
+        Method("sagan", sagan_preset, _built_by("sagan"), 32, _REPAIR_TOO),
+        Method("skip_ganomaly", skip_ganomaly_preset, _built_by("skip_ganomaly"), 64, _REPAIR_TOO),
         Method("ganomaly", lambda _: GanomalyConfig(), _built_by("ganomaly"), batch_size=64),
         Method("egbad", lambda _: EgbadConfig(), _built_by("egbad"), batch_size=100),
         Method("anogan", lambda _: AnoganConfig(), _built_by("anogan"), batch_size=64),

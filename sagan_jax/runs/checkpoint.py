@@ -209,7 +209,8 @@ def read_epoch(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
         return checkpoint
 
     return with_plain_errors(
-        verified, lambda why: DamagedError(f"{place} is damaged or was not written by this program: {why}")
+        verified,
+        lambda why: DamagedError(f"{place} is damaged, or was written by another version of this program: {why}"),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sagan_jax.config import RestorationConfig, SaganConfig, sagan_preset, settings_from_json, settings_to_json
+from sagan_jax.config import (
+    RestorationConfig,
+    SaganConfig,
+    SkipGanomalyConfig,
+    sagan_preset,
+    settings_from_json,
+    settings_to_json,
+)
 from sagan_jax.detector import normalise, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
@@ -36,6 +44,7 @@ from sagan_jax.methods.repair_map import (
 )
 from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
 from sagan_jax.methods.sagan import sagan
+from sagan_jax.methods.skip_ganomaly import skip_ganomaly
 
 SMALL = SaganConfig(width=2, latent_size=4)
 REPAIRS = replace(SMALL, repair=RestorationConfig(restoration=True))
@@ -279,8 +288,15 @@ def test_the_generator_does_not_see_how_bright_or_blue_an_image_is():
         assert logits.shape == (2, 4, 4)
 
 
-def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(key):
-    detector = sagan(REPAIRS, 10)
+@pytest.mark.parametrize(
+    "build",
+    [
+        partial(sagan, REPAIRS),
+        partial(skip_ganomaly, SkipGanomalyConfig(width=2, latent_size=4, repair=REPAIRS.repair)),
+    ],
+)
+def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(build, key):
+    detector = build(10)
     state = jax.eval_shape(lambda key: detector.init(key, (16, 16, 3)), key)
     batch = jax.ShapeDtypeStruct((5, 16, 16, 3), jnp.float32)
     after, metrics = jax.eval_shape(detector.update, state, batch, key)
@@ -292,7 +308,10 @@ def test_a_state_a_step_and_a_score_have_the_shapes_and_types_of_a_detector(key)
     scores = jax.eval_shape(detector.score, state, batch)
     shapes = [field.shape for field in scores]
     assert shapes == [(5,), (5,), (5,), (5, 16, 16), (5, 16, 16, 3)]
-    assert state.training.generator.params["generator"]["out"]["Conv_0"]["kernel"].shape[-1] == 4  # RGB and damage
+    last = state.training.generator.params["generator"]
+    assert (last["out"]["Conv_0"] if "out" in last else last["up1"])["kernel"].shape[-1] == 4  # RGB and damage
+    assert state.normal.features.mean.shape[:2] == (4, 4)
+    assert state.normal.features.mean.shape[-1] > 10
     assert jax.tree.structure(state.normal.population) == jax.tree.structure(state.training.generator.statistics)
 
 
