@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from mean_detector import MEAN
 
 from experiments import better
 
@@ -10,15 +11,16 @@ SMALL = [
     "--dataset=digits",
     "--abnormal=3",
     "--size=16",
-    "--width=4",
-    "--latent-size=8",
     "--epochs=1",
     "--batch-size=128",
+    "--train-images=300",
+    "--test-images=60",
 ]
 DENSITY = ["--patches=500", "--filters=8", "--kept=200", "--viewed=100", "--components=20", "--directions=8"]
 
 
 def test_every_scoring_of_a_class_is_measured_once_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sagan_jax.methods.sagan.sagan", lambda config, steps: MEAN)
     out = tmp_path / "better.csv"
     assert better.main([*SMALL, *DENSITY, f"--out={out}"]) == 0
     with out.open(newline="") as file:

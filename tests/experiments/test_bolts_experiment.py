@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "bolts"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bolts, "QUICK", {"train": 20, "test_normal": 4, "test_abnormal": 10})
-        small = ["--size=16", "--width=4", "--latent-size=8", "--epochs=1", "--batch-size=8"]
+        small = ["--size=16", "--method=mean_detector:METHOD", "--epochs=1", "--batch-size=8"]
         assert bolts.main(["--quick", *small, f"--out={folder}", f"--cache-dir={folder.parent / 'scenes'}"]) == 0
     return folder
 

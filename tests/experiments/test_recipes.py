@@ -1,16 +1,17 @@
 """The guide's recipes for a method and a data set of one's own, followed to the letter: a file, and the commands."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from sagan_jax import cli
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
@@ -39,58 +40,70 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run(folder, word, *extra):
-    """The guide's command that has this word, in the folder; its completed process."""
-    command = next(command for command in COMMANDS if word in command)
-    program = {"python": [sys.executable], "sagan": [sys.executable, "-m", "sagan_jax"]}[command[0]]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}  # where `experiments` is
-    arguments = [*program, *command[1:], *extra]
-    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """Runs the guide's command that has this word, in the folder: its exit code and what it says."""
+    monkeypatch.chdir(folder)
+
+    def run(word, *extra):
+        return call(next(command for command in COMMANDS if word in command), *extra)
+
+    def call(command, *extra):
+        program, *arguments = command
+        main = cli.main
+        if program == "python":
+            _, module, *arguments = arguments  # python -m module
+            main = import_module(module).main
+        with monkeypatch.context() as patch:  # each command has to find the modules anew
+            patch.setattr(sys, "path", sys.path.copy())
+            for name in ("autoencoder", "stripes"):
+                sys.modules.pop(name, None)
+            code = main([*arguments, *extra])
+        return (code, *capsys.readouterr())
+
+    run.call = call
+    yield run
+    for name in ("autoencoder", "stripes"):
+        sys.modules.pop(name, None)
 
 
-def test_a_method_in_one_file_is_trained_scored_and_exported_by_the_guides_commands(folder):
-    trained = run(folder, "--out=runs/autoencoder")
-    assert trained.returncode == 0, trained.stderr
-    assert "autoencoder, epoch 3 of 3" in trained.stdout
-    assert "reconstruction=" in trained.stderr  # its own loss, on the progress bar
+def test_a_method_in_one_file_is_trained_scored_and_exported_by_the_guides_commands(folder, run):
+    code, out, err = run("--out=runs/autoencoder")
+    assert code == 0, err
+    assert "autoencoder, epoch 3 of 3" in out
+    assert "reconstruction=" in err  # its own loss, on the progress bar
     result = json.loads((folder / "runs/autoencoder/result.json").read_text())
     assert result["method"] == "autoencoder"
     rows = [json.loads(line) for line in (folder / "runs/autoencoder/metrics.jsonl").read_text().splitlines()]
     assert all("reconstruction_loss" in row for row in rows)
     assert (folder / "runs/autoencoder/losses.png").stat().st_size > 5000
 
-    scored = run(folder, "score")
-    assert scored.returncode in (0, 1), scored.stderr
-    assert "photograph.png" in scored.stdout
-    exported = run(folder, "export")
-    assert exported.returncode == 0, exported.stderr
+    code, out, err = run("score")
+    assert code in (0, 1), err
+    assert "photograph.png" in out
+    code, _, err = run("export")
+    assert code == 0, err
     assert (folder / "runs/autoencoder/scorer.stablehlo").exists()
 
-    without = subprocess.run(
-        [sys.executable, "-m", "sagan_jax", "score", "runs/autoencoder", "photograph.png"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert without.returncode == 2
-    assert "--method=MODULE:NAME" in without.stderr
+    code, _, err = run.call(["sagan", "score", "runs/autoencoder", "photograph.png"])
+    assert code == 2
+    assert "--method=MODULE:NAME" in err
 
 
-def test_two_seeds_of_it_are_trained_as_one_program(folder):
-    many = run(folder, "--together=vmap")
-    assert many.returncode == 0, many.stderr
-    assert "2 models as one program (vmap)" in many.stderr
-    assert many.stdout.count("autoencoder, epoch 3 of 3") == 2
+def test_two_seeds_of_it_are_trained_as_one_program(run):
+    code, out, err = run("--together=vmap")
+    assert code == 0, err
+    assert "2 models as one program (vmap)" in err
+    assert out.count("autoencoder, epoch 3 of 3") == 2
 
 
-def test_a_data_set_in_one_file_is_taken_by_the_experiments(folder):
+def test_a_data_set_in_one_file_is_taken_by_the_experiments(run):
     command = ["--dataset=stripes:load_stripes", "--abnormal=flat", "--size=16", "--epochs=1"]
     assert command[0] in next(c for c in COMMANDS if "experiments.leave_one_out" in c)
-    tiny = ["--width=2", "--latent-size=4", "--batch-size=8", "--out=runs/stripes"]
-    trained = run(folder, "experiments.leave_one_out", *tiny)
-    assert trained.returncode == 0, trained.stderr
-    assert "stripes, abnormal: flat" in trained.stdout
-    floor = run(folder, "experiments.floor")
-    assert floor.returncode == 0, floor.stderr
-    assert "flat" in floor.stdout
+    quick = ["--method=mean_detector:METHOD", "--batch-size=8", "--out=runs/stripes"]
+    code, out, err = run("experiments.leave_one_out", *quick)
+    assert code == 0, err
+    assert "stripes, abnormal: flat" in out
+    code, out, err = run("experiments.floor")
+    assert code == 0, err
+    assert "flat" in out

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from mean_detector import METHOD
 
 from experiments import tables as module
 from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged_rows, read_table_rows, result_lines, write_results
 from experiments.tables import HEADER, TABLE_FORMATS, interval_over_seeds, main, table_lines
-from experiments.variants import VARIANTS, recognise
+from experiments.variants import VARIANTS, Variant, recognise
 from sagan_jax import run_folder
 from sagan_jax.config import INSPECTION, sagan_preset, settings_to_json
+from sagan_jax.methods.table import METHODS
 
 SMALL = Table(
     "two classes", "d", ("a", "b"), {"sagan": {"a": 0.9}}, size=32, epochs=15, train_images=100, test_images=50
@@ -145,10 +147,12 @@ def test_a_small_cell_is_trained_once_recorded_and_passed_over_while_in_work(tmp
 
     digits = Table("digits", "digits", ("3", "4"), {}, size=16, epochs=15, train_images=1271, test_images=526)
     monkeypatch.setitem(TABLES, 2, digits)
+    monkeypatch.setitem(METHODS, "mean", METHOD)
+    monkeypatch.setitem(VARIANTS, "mean", Variant("Mean", "mean"))
     monkeypatch.setattr(module, "load_splits", lambda *_: lambda name: leave_one_out(load_digits(16), name))
-    flags = ["--table=2", "--train", "--collect", "--methods", "ganomaly", "--epochs=1", f"--runs={tmp_path}"]
+    flags = ["--table=2", "--train", "--collect", "--methods", "mean", "--epochs=1", f"--runs={tmp_path}"]
     flags += ["--train-images=150", "--test-images=20", f"--record={tmp_path / 'record.csv'}"]
-    cells = tmp_path / "table2" / "ganomaly-paper"
+    cells = tmp_path / "table2" / "mean-paper"
     with run_folder.locked(cells / "4" / "seed0"):
         assert main(flags) == 0
     printed = capsys.readouterr()

@@ -1,5 +1,6 @@
 """The density of normal images: its parts by hand, the space it is fitted in, and a whole run scored by it."""
 
+import csv
 import dataclasses
 import json
 
@@ -7,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mean_detector import METHOD as METHOD_OF_MEANS
 
 from experiments.digits import main
 from sagan_jax.config import DensityConfig
 from sagan_jax.data.digits import load_digits
+from sagan_jax.data.split import leave_one_out
 from sagan_jax.detector import Detector, Scores, normalise
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import score_images
@@ -179,12 +182,15 @@ def test_too_few_images_are_refused(key):
 
 def test_a_run_scored_by_density_reads_back_with_the_scores_it_wrote(tmp_path, monkeypatch):
     monkeypatch.setattr(density, "DensityConfig", lambda: dataclasses.replace(SMALL, kept=200))
-    flags = ["--abnormal=3", "--size=16", "--width=4", "--latent-size=8", "--epochs=1", "--batch-size=128"]
+    flags = ["--abnormal=3", "--size=16", "--method=mean_detector:METHOD", "--epochs=1", "--batch-size=128"]
     assert main([*flags, "--scoring=density", f"--out={tmp_path / 'run'}"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["training"]["scoring"] == "density"
-    model = load_model(tmp_path / "run")
-    images = load_digits(16).images[:20]
-    scores = score_images(model.detector, model.state, images).total
+    model = load_model(tmp_path / "run", method=METHOD_OF_MEANS)
+    test = leave_one_out(load_digits(16), "3")
+    scores = score_images(model.detector, model.state, test.test).total
     assert scores.std() > 0.01
+    with (tmp_path / "run" / "scores.csv").open(newline="") as file:
+        written = {row["id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert dict(zip(test.test_ids.tolist(), scores.tolist(), strict=True)) == pytest.approx(written, abs=1e-5)
     assert np.isfinite(model.calibration.quantiles).all()

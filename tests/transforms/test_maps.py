@@ -3,11 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
+from small_gan import SMALL_GAN
 
-from sagan_jax.config import SaganConfig
 from sagan_jax.detector import Detector, Scores
 from sagan_jax.judging.scoring import score_images
-from sagan_jax.methods.sagan import sagan
 from sagan_jax.transforms.maps import blur_mirrored, mapped
 
 
@@ -36,17 +35,16 @@ def test_the_latent_gradient_is_the_derivative_of_the_latent_term():
 
 
 def test_the_scores_stay_and_so_does_a_method_with_its_own_map():
-    detector = sagan(SaganConfig(width=2, latent_size=4, depth_multiplier=1))
-    assert mapped(detector, "residual") is detector
-    assert mapped(detector, "latent_gradient") is mapped(detector, "latent_gradient")
-    state = detector.init(jax.random.key(0), (32, 32, 1))
-    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), dtype=np.uint8)
+    assert mapped(SMALL_GAN, "residual") is SMALL_GAN
+    assert mapped(SMALL_GAN, "latent_gradient") is mapped(SMALL_GAN, "latent_gradient")
+    state = SMALL_GAN.init(jax.random.key(0), (16, 16, 1))
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), dtype=np.uint8)
     own, other, alone = (
         score_images(chosen, state, part, batch_size=4, pictures=("map",))
         for chosen, part in (
-            (detector, images),
-            (mapped(detector, "latent_gradient"), images),
-            (mapped(detector, "latent_gradient"), images[2:]),
+            (SMALL_GAN, images),
+            (mapped(SMALL_GAN, "latent_gradient"), images),
+            (mapped(SMALL_GAN, "latent_gradient"), images[2:]),
         )
     )
     for name in ("total", "latent"):
