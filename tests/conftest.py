@@ -79,6 +79,20 @@ def _compiled_programs_go_before_there_are_too_many():
         gc.collect()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def figures_stay_empty():
+    """Drawing a run's figures is half of what a small run takes; tests that look at them put another fixture here."""
+    from sagan_jax.report import gallery, plots
+
+    def save_nothing(figure, path: Path) -> None:
+        path.touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (gallery, plots):
+            patch.setattr(module, "save_figure", save_nothing)
+        yield
+
+
 @pytest.fixture
 def key():
     """A fixed random key: `jax.random.key(0)`."""

@@ -14,3 +14,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
     monkeypatch.setattr(Figure, "savefig", record)
     return figures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_stay_empty():
+    """They are drawn here."""

@@ -19,6 +19,11 @@ def flags(folder, *more):
     return [*SMALL, f"--out={folder}", *more]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def figures_stay_empty():
+    """They are drawn here: all that a run leaves."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
