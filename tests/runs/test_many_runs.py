@@ -34,13 +34,20 @@ def scores(folder):
         return np.array([float(row["score"]) for row in csv.DictReader(file)])
 
 
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """The folder of two runs, one after the other."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert main([*SEEDS, f"--out={folder}", "--together=no"]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("how", ["vmap", "map"])
-def test_each_of_many_ends_as_alone(how, tmp_path, capsys):
-    assert main([*SEEDS, f"--out={tmp_path / 'alone'}", "--together=no"]) == 0
+def test_each_of_many_ends_as_alone(how, apart, tmp_path, capsys):
     assert main([*SEEDS, f"--out={tmp_path / how}", f"--together={how}"]) == 0
     assert f"2 models as one program ({how})" in capsys.readouterr().err
     for name in NAMES:
-        alone, together = tmp_path / "alone" / name, tmp_path / how / name
+        alone, together = apart / name, tmp_path / how / name
         assert {path.name for path in alone.iterdir()} == {path.name for path in together.iterdir()}
         np.testing.assert_allclose(scores(together), scores(alone), rtol=1e-6)
         histories = [(f / "metrics.jsonl").read_text().splitlines() for f in (alone, together)]
