@@ -15,7 +15,7 @@ from sagan_jax.training.plan import steps_per_epoch
 def test_the_strict_auroc_ends_well_above_its_value_at_initialisation():
     """Of "0": an untrained generator gives grey, so R is contrast, and 0s have the least of it."""
     split = leave_one_out(load_digits(16), "0")
-    config = TrainingConfig(epochs=30, batch_size=100)
+    config = TrainingConfig(epochs=20, batch_size=100)
     steps = config.epochs * steps_per_epoch(len(split.train), config)
     detector = sagan(SaganConfig(width=4, latent_size=8, score_weight=1.0), steps)
     state = detector.init(jax.random.key(0), (16, 16, 1))
