@@ -247,6 +247,8 @@ def test_the_map_by_hand_and_far_above_the_level_without_overflow():
     assert abnormality(at_level, level) == pytest.approx(np.log(1 + 4), rel=1e-3)
     one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(2 * 2)
     assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(4)), rel=1e-3)
+    strange = at_level.at[3].multiply(np.e)  # two deviations of what is unfamiliar count as 4 log(1 + 2 / 4)
+    assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.5**8), rel=1e-3)
     far = abnormality(at_level.at[0].set(1e30), level)
     assert far == pytest.approx(4 * np.log(1e30), rel=1e-3)
 
