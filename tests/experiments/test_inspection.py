@@ -1,0 +1,60 @@
+"""The preset for inspection on sets and seeds: rows from what runs left, the table by hand."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from experiments.inspection import collect_inspection, inspection_table, main
+
+PROVENANCE = {"commit": "abc", "date": "2026-01-01", "machine": "cpu", "command": "sagan train screws"}
+
+
+def result_of(seed, auroc, *, restoration=True, masks=True):
+    """As a run's `result.json`, of what is read from it."""
+    strict = {
+        "auroc": {"value": auroc, "low": auroc - 0.05, "high": auroc + 0.01},
+        "threshold": {
+            "false_positive_rate": 0.08,
+            "false_positive_rate_interval": {"low": 0.04, "high": 0.12},
+            "recall": 0.75,
+        },
+    }
+    if masks:
+        strict["pixel_auroc"] = {"value": 0.9}
+    return {
+        "dataset": "screws",
+        "image_shape": [64, 64, 3],
+        "model": {"repair": {"restoration": restoration}},
+        "training": {"seed": seed},
+        "strict": strict,
+        "floor": {"auroc_worst": {"value": 0.3}},
+        "images": {"held_out": 44},
+        "train_seconds": 280.0,
+        "provenance": PROVENANCE | {"seed": seed, "python": "3.11"},
+    }
+
+
+def test_runs_are_collected_with_what_made_them_and_a_line_a_set_has_their_mean(tmp_path, capsys):
+    for seed, auroc in enumerate((0.9, 0.98)):
+        (tmp_path / f"screws/seed{seed}").mkdir(parents=True)
+        (tmp_path / f"screws/seed{seed}/result.json").write_text(json.dumps(result_of(seed, auroc, masks=seed == 0)))
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published/result.json").write_text(json.dumps(result_of(0, 0.3, restoration=False)))
+    assert main([f"--runs={tmp_path}", f"--out={tmp_path / 'out.csv'}"]) == 0
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.split() == ["screws", "2", "0.940", "0.900,", "0.980", "0.900", "0.300", "0.080", "0.750"]
+    first, second = collect_inspection(tmp_path)
+    assert (first["auroc"], first["low"], first["held_out"], first["commit"]) == (0.9, 0.85, 44, "abc")
+    assert (second["pixel_auroc"], second["seed"]) == ("", 1)
+    assert inspection_table([first]).splitlines()[1].split()[1:3] == ["1", "0.900"]
+
+
+@pytest.mark.parametrize(("flag", "message"), [("--seeds=0", "at least 1"), ("--runs=nowhere", "no finished run")])
+def test_what_cannot_be_ends_with_2(flag, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) if flag == "--seeds=0" else nullcontext() as ended:
+        code = main([flag])
+    assert (ended.value.code if ended else code) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "inspection.csv").exists()
