@@ -198,6 +198,8 @@ def _opened(command: Score | Watch) -> _Opened:
     device.start(command.device)
     method = None if command.method is None else find_method(command.method)
     scorer, known, result = open_judged(command.run, () if command.maps is None else ("map",), method)
+    if not result:
+        print(f"note: {command.run} has not ended; it is scored by what it has learned so far", file=sys.stderr)
     asked = command.false_positive_rate
     rate = known.false_positive_rate if asked is None else rate_for(asked, known.held_out)
     limit = threshold(scorer.calibration, rate)

@@ -254,6 +254,15 @@ def test_images_in_a_folder_that_are_not_read_are_named_and_counted(run_of_bottl
     assert capsys.readouterr().out.endswith("# 1 normal, 0 abnormal, 1 unusable\n")
 
 
+def test_a_run_that_has_not_ended_says_so_and_scores(run_of_bottles, normal_files, tmp_path, capsys):
+    shutil.copytree(run_of_bottles, tmp_path / "run")
+    scored(run_of_bottles, tmp_path, normal_files[0])
+    assert "has not ended" not in capsys.readouterr().err
+    (tmp_path / "run/result.json").unlink()
+    scored(tmp_path / "run", tmp_path, normal_files[0])
+    assert f"note: {tmp_path / 'run'} has not ended" in capsys.readouterr().err
+
+
 def test_json_has_what_csv_has(run_of_bottles, normal_files, tmp_path):
     rows = scored(run_of_bottles, tmp_path, normal_files[0], "gone.png", code=3)
     out = tmp_path / "scores.json"
