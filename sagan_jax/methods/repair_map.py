@@ -144,7 +144,7 @@ def unexplained(
     return jnp.repeat(jnp.repeat(energy, factor, axis=1), factor, axis=2)
 
 
-def even_part(images: Images, most: int) -> UInt8[np.ndarray, "count height width channel"]:
+def even_part(images: Images, most: int) -> UInt8[np.ndarray, "part height width channel"]:
     """So many images at most, evenly spread over all."""
     return np.asarray(images)[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
 
