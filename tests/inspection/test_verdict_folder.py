@@ -23,6 +23,13 @@ def _small_files(monkeypatch):
     monkeypatch.setattr(verdict_folder, "ROWS", 2)
 
 
+def write_and_stop(path, numbers):
+    with parquet_to(path, LIMIT) as growing:
+        for number in numbers:
+            growing.write(verdict(number))
+        raise KeyboardInterrupt
+
+
 def test_a_folder_has_the_rows_in_order_and_only_in_the_end_its_name(tmp_path):
     path = tmp_path / "v.parquet"
     with parquet_to(path, LIMIT) as growing:
@@ -41,10 +48,8 @@ def test_a_folder_has_the_rows_in_order_and_only_in_the_end_its_name(tmp_path):
 
 def test_a_stopped_command_leaves_what_it_had_and_is_gone_on_with(tmp_path, capsys):
     path = tmp_path / "v.parquet"
-    with pytest.raises(KeyboardInterrupt), parquet_to(path, LIMIT) as growing:
-        for number in range(3):
-            growing.write(verdict(number))
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_and_stop(path, range(3))
     assert "3 verdicts are in" in capsys.readouterr().err
     with pytest.raises(UserError, match="go on with --resume, or remove it"), parquet_to(path, LIMIT):
         pass
@@ -59,8 +64,8 @@ def test_a_stopped_command_leaves_what_it_had_and_is_gone_on_with(tmp_path, caps
 
 
 def test_nothing_is_left_of_a_command_that_had_no_verdict(tmp_path):
-    with pytest.raises(KeyboardInterrupt), parquet_to(tmp_path / "v.parquet", LIMIT):
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write_and_stop(tmp_path / "v.parquet", [])
     assert not list(tmp_path.iterdir())
 
 
