@@ -95,14 +95,14 @@ def _read(files: list[Path], folder: Path, limit: float, schema: Any) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    anew = "move it away to begin anew"
+    anew, columns = "move it away to begin anew", ["file", "verdict", "threshold"]
     try:
         if any(pq.read_schema(file) != schema or not file.stem.isdecimal() for file in files):
             raise UserError(f"{folder} has something else in it than verdicts; {anew}")
-        tables = [pq.read_table(file, columns=["file", "verdict", "threshold"], partitioning=None) for file in files]
+        tables = [pq.ParquetFile(file).read(columns) for file in files]
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{folder} is no folder of verdicts ({one_line(str(error))}); {anew}") from error
-    table = pa.concat_tables([schema.empty_table().select(["file", "verdict", "threshold"]), *tables])
+    table = pa.concat_tables([schema.empty_table().select(columns), *tables])
     other = next((value for value in table["threshold"].unique().to_pylist() if not same_limit(value, limit)), None)
     if other is not None:
         raise UserError(f"{folder} has verdicts by the threshold {other:.9g}, not {limit:.9g}; {anew}")

@@ -1,0 +1,150 @@
+"""How the cost of scoring on Ray Data grows with the number of photographs, and what a hundred million would take.
+
+    pip install -e '.[ray]' -c constraints.txt
+    python -m experiments.scoring_growth --out=experiments/results/scoring_growth.csv
+
+Each point is a process of its own that scores so many JPEGs with so many actors, by `sagan score --ray=local`, or
+without Ray (0 actors). The network, SAGAN as it is on photographs by default, is not trained: speed does not depend on
+it. There are 64 different photographs, each under many names: each name is read and decoded by itself. A straight line
+through the points of a number of actors has what starting costs and what a photograph costs; the printed reckoning to
+100,000,000 rests on it alone.
+
+Takes half an hour on 2 cores. An actor counts as one CPU, but XLA and the decoders use whatever the machine has.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments.benchmark import own_peak_memory
+from experiments.benchmark_scoring import write_photographs, write_run
+from experiments.record import made_by, result_lines, write_results
+from sagan_jax.errors import UserError
+from sagan_jax.flags import run_experiment
+
+DIFFERENT = 64
+WIDTH, HEIGHT = 290, 216  # pixels of a photograph
+MANY = 100_000_000
+STORE = 200_000_000  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringGrowth:
+    """Measure how the cost of scoring on Ray Data grows with the number of photographs."""
+
+    photographs: tuple[int, ...] = (500, 2_000, 8_000)
+    """How many are scored."""
+    actors: tuple[int, ...] = (0, 1, 2)
+    """By how many actors; 0 is `sagan score` without Ray."""
+    size: int = 32
+    """Side in pixels of what the model takes."""
+    out: Path = Path("scoring_growth.csv")
+    """Where the table goes."""
+
+    def __call__(self) -> None:
+        """Measures every point in a process of its own, prints, and writes the table."""
+        context = multiprocessing.get_context("spawn")
+        lines: list[dict[str, Any]] = []
+        rows: list[ScoringRow] = []
+        with tempfile.TemporaryDirectory(prefix="sagan-growth-") as folder:
+            place = Path(folder)
+            with ProcessPoolExecutor(1, mp_context=context) as own_process:
+                own_process.submit(prepare_folder, place, max(self.photographs), self.size).result()
+            for actors in self.actors:
+                for count in self.photographs:
+                    with ProcessPoolExecutor(1, mp_context=context) as own_process:
+                        row, device = own_process.submit(measure_scoring, place, count, actors, self.size).result()
+                    print(row, file=sys.stderr, flush=True)
+                    rows.append(row)
+                    lines += result_lines([row], made_by(device))
+                    write_results(self.out, lines)
+        print(reckoning(rows))
+
+
+class ScoringRow(NamedTuple):
+    """A point and what it took: seconds in all, starting among them, and MiB of the process that starts the job."""
+
+    photographs: int
+    actors: int
+    size: int
+    seconds: float
+    memory_mib: int
+
+
+def prepare_folder(folder: Path, count: int, size: int) -> None:
+    """A run, and a list of so many photographs, in a folder."""
+    from PIL import Image
+
+    write_run(folder / "run", size)
+    sources = write_photographs(folder / "sources", DIFFERENT)
+    for source in sources:
+        with Image.open(source) as image:
+            image.resize((WIDTH, HEIGHT)).save(source, quality=90)
+    (folder / "photographs").mkdir()
+    for number in range(count):
+        os.link(sources[number % DIFFERENT], folder / "photographs" / f"{number:08d}.jpg")
+
+
+def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[ScoringRow, str]:
+    """Scores so many photographs, in this process and its actors; gives what it took and the device."""
+    from sagan_jax import device
+    from sagan_jax.cli import main
+
+    names = [folder / "photographs" / f"{number:08d}.jpg" for number in range(count)]
+    listed = folder / "list"
+    listed.write_text("".join(f"{name}\n" for name in names))
+    argv = ["score", str(folder / "run"), "-", f"--out={folder / f'{count}-{actors}.csv'}"]
+    started = time.perf_counter()
+    if actors:
+        import ray
+
+        ray.init(num_cpus=actors, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
+        argv.append("--ray=local")
+    with listed.open() as sys.stdin, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+        code = main(argv)
+    seconds = time.perf_counter() - started
+    if code not in (0, 1):
+        raise UserError(f"scoring ended with {code}")
+    return ScoringRow(count, actors, size, round(seconds, 2), own_peak_memory()), device.start()
+
+
+def line_through(rows: Sequence[ScoringRow], attribute: str) -> tuple[float, float]:
+    """What a quantity is at no photographs, and how much more it is a photograph, by least squares."""
+    import numpy as np
+
+    along = [row.photographs for row in rows]
+    slope, start = np.polyfit(along, [getattr(row, attribute) for row in rows], 1)
+    return float(start), float(slope)
+
+
+def reckoning(rows: Sequence[ScoringRow]) -> str:
+    """A line a point, and for each number of actors what it starts with, what a photograph takes, and `MANY` would."""
+    lines = [f"{'actors':>6}{'photographs':>13}{'seconds':>10}{'MiB':>7}"]
+    lines += [f"{row.actors:>6}{row.photographs:>13,}{row.seconds:>10.1f}{row.memory_mib:>7,}" for row in rows]
+    for actors in dict.fromkeys(row.actors for row in rows):
+        here = [row for row in rows if row.actors == actors]
+        if len({row.photographs for row in here}) < 2:
+            continue
+        (start, each), (_, memory) = line_through(here, "seconds"), line_through(here, "memory_mib")
+        lines.append(
+            f"{actors} actors: {start:.1f} s to start, {1e3 * each:.2f} ms a photograph; {MANY:,} would take such a "
+            f"machine {MANY * each / 86_400:.1f} days, and the starting process {MANY * memory / 1024:.0f} GiB"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the experiment as a command; returns the exit code, see `sagan_jax.exit_codes.guarded`."""
+    return run_experiment(ScoringGrowth, "scoring_growth", argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
