@@ -123,7 +123,7 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
 
 
 class ProcessorSeconds(Thread):
-    """What this process and all below it use of processors, looked at twice a second: some may end meanwhile (Linux)."""
+    """What this process and all below it use of processors, looked at twice a second, as some end meanwhile (Linux)."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -143,12 +143,12 @@ class ProcessorSeconds(Thread):
                 fields = path.read_text(errors="replace").rpartition(")")[2].split()
                 parents[int(path.parent.name)] = int(fields[1])
                 used[int(path.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        for process in used:
+        for process, seconds in used.items():
             above = process
             while above in parents and above != os.getpid():
                 above = parents[above]
             if above == os.getpid():
-                self.of[process] = used[process]
+                self.of[process] = seconds
         return sum(self.of.values())
 
 
@@ -175,8 +175,8 @@ def reckoning(rows: Sequence[ScoringRow]) -> str:
         start, each = line_through(here, "processor_seconds")
         memory = line_through(here, "memory_mib")[1]
         lines.append(
-            f"{actors} actors: {start:.1f} s of a core to start, {1e3 * each:.2f} ms of a core a photograph; {MANY:,} would "
-            f"take a core {MANY * each / 86_400:.1f} days, and the starting process {MANY * memory / 1024:.0f} GiB"
+            f"{actors} actors: {start:.1f} s of a core to start, {1e3 * each:.2f} ms of a core a photograph; {MANY:,} "
+            f"would take a core {MANY * each / 86_400:.1f} days, and the starting process {MANY * memory / 1024:.0f} GiB"
         )
     return "\n".join(lines)
 
