@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sagan_jax.data.file_list import files_of, names_in
 from sagan_jax.data.image_file import unusable
@@ -16,9 +17,16 @@ READS = 3  # of a file, for one may fail by chance
 
 
 class Place(NamedTuple):
-    """A store of files: the URI that pyarrow opens it by, and what goes before a path in it to name a file."""
+    """A store of files.
+
+    Attributes:
+        uri: What pyarrow opens it by.
+        root: What goes before a file's path in it.
+        prefix: What goes there in the file's URL instead.
+    """
 
     uri: str
+    root: str
     prefix: str
 
 
@@ -39,7 +47,9 @@ class Photograph(NamedTuple):
     @property
     def path(self) -> str:
         """Its path, in full, where it is."""
-        return os.fspath(Path.cwd() / self.name) if self.place is None else self.name.removeprefix(self.place.prefix)
+        if self.place is None:
+            return os.fspath(Path.cwd() / self.name)
+        return self.place.root + self.name.removeprefix(self.place.prefix)
 
 
 def list_photographs(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Photograph]:
@@ -65,26 +75,49 @@ def is_url(name: str) -> bool:
 
 
 def images_in_store(url: str) -> list[Photograph]:
-    """The file at a URL, or the images below it, sorted by their paths; hidden ones and `COPIES` are left out."""
+    """The file at a URL, or the images below it, sorted by their paths; hidden ones and `COPIES` are left out.
+
+    What has the suffix of an image is a file without a question to the store: there may be a long list of such.
+    """
     import pyarrow as pa
     from pyarrow import fs
 
     try:
-        store, base = fs.FileSystem.from_uri(url)
-        place = Place(url, f"{url.partition('://')[0]}://")
-        if store.get_file_info(base).type != fs.FileType.Directory:
-            return [Photograph(place.prefix + base, place)]
-        found = store.get_file_info(fs.FileSelector(base, recursive=True))
-        inside = len(base.rstrip("/")) + 1
+        parts = urlsplit(url)
+        opened, place = _place(parts.scheme, parts.netloc, parts.query)
+        base = place.root + unquote(parts.path).rstrip("/")
+        a_file = not url.endswith("/") and Path(parts.path).suffix.lower() in IMAGE_SUFFIXES
+        if a_file or opened.get_file_info(base or "/").type != fs.FileType.Directory:
+            return [Photograph(place.prefix + base.removeprefix(place.root), place)]
+        found = opened.get_file_info(fs.FileSelector(base or "/", recursive=True))
         paths = sorted(
             info.path
             for info in found
             if info.is_file
-            and not any(part.startswith(".") or part in COPIES for part in info.path[inside:].split("/"))
+            and not any(part.startswith(".") or part in COPIES for part in info.path[len(base) + 1 :].split("/"))
         )
-        return [Photograph(place.prefix + path, place) for path in paths if _is_image(store, path)]
+        return [
+            Photograph(place.prefix + path.removeprefix(place.root), place) for path in paths if _is_image(opened, path)
+        ]
     except (OSError, pa.ArrowException, ValueError) as error:
         raise UserError(f"{printable(url)} cannot be searched: {one_line(str(error))}") from error
+
+
+@lru_cache
+def _place(scheme: str, netloc: str, query: str) -> tuple[Any, Place]:
+    """A store opened, and where it is."""
+    uri = urlunsplit((scheme, netloc, "/", query, "")) if netloc else f"{scheme}:///"
+    opened, root = _opened(uri)
+    named = netloc.rpartition("@")[2] if scheme in ("s3", "gs", "gcs") else netloc  # a verdict is to have no password
+    return opened, Place(uri, root.rstrip("/"), f"{scheme}://{named}")
+
+
+@lru_cache
+def _opened(uri: str) -> tuple[Any, str]:
+    """Pyarrow's file system of a URI, and the URI's path in it."""
+    from pyarrow import fs
+
+    return fs.FileSystem.from_uri(uri)
 
 
 def _is_image(store: Any, path: str) -> bool:
@@ -95,19 +128,12 @@ def _is_image(store: Any, path: str) -> bool:
         return kind_of_bytes(file.read(32)) is not None
 
 
-@cache
-def _store(uri: str) -> Any:
-    from pyarrow import fs
-
-    return fs.FileSystem.from_uri(uri)[0]
-
-
 def read_from_store(uri: str, path: str) -> bytes:
     """A file's content; what fails by chance is tried again. Raises UserError, which says why it cannot be read."""
     for pause in range(READS):
         time.sleep(pause)
         try:
-            with _store(uri).open_input_file(path) as file:
+            with _opened(uri)[0].open_input_file(path) as file:
                 return file.read()
         except OSError as error:
             lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +113,10 @@ def started(address: str) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **quiet, **here)
-        signal.signal(signal.SIGTERM, handler)  # Ray has its own, which would change the exit code
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise UserError(f"no Ray can be joined at {address}: {one_line(str(error))}") from error
+    with suppress(ValueError):  # another thread than the main one has no say
+        signal.signal(signal.SIGTERM, handler)  # Ray has its own, which would change the exit code
     try:
         yield
     finally:

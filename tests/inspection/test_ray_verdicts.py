@@ -153,6 +153,8 @@ def test_a_url_is_searched_as_a_folder_is(photographs):
     (listed,) = list_photographs(["-"], f"file://{photographs}/0/000.png\n".encode)
     assert listed.name == f"file://{photographs}/0/000.png"
     assert read_from_store(listed.place.uri, listed.path) == (photographs / "0/000.png").read_bytes()
+    (escaped,) = list_photographs([f"{(photographs / '1').as_uri()}/a%20b%23c%2520d.png"], bytes)
+    assert escaped.path == f"{photographs}/1/a b#c%20d.png"
     with pytest.raises(UserError, match=r"nothing://at/all cannot be searched: .*nothing"):
         list_photographs(["nothing://at/all"], bytes)
 
