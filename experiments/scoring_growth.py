@@ -36,18 +36,21 @@ DIFFERENT = 16
 WIDTH, HEIGHT = 290, 216  # pixels of a photograph
 MANY = 100_000_000
 STORE = 200_000_000  # bytes
+PATIENCE = 20  # attempts to start Ray
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringGrowth:
     """Measure how the cost of scoring on Ray Data grows with the number of photographs."""
 
-    photographs: tuple[int, ...] = (100, 1_000)
+    photographs: tuple[int, ...] = (50, 500)
     """How many are scored."""
-    actors: tuple[int, ...] = (2, 1, 0)
+    actors: tuple[int, ...] = (0, 2, 1)
     """By how many actors; 0 is `sagan score` without Ray."""
     size: int = 32
     """Side in pixels of what the model takes."""
+    folder: Path | None = None
+    """Where the run and the photographs are, made if they are not; by default they are made, and go in the end."""
     out: Path = Path("scoring_growth.csv")
     """Where the table goes."""
 
@@ -57,7 +60,7 @@ class ScoringGrowth:
         lines: list[dict[str, Any]] = []
         rows: list[ScoringRow] = []
         with tempfile.TemporaryDirectory(prefix="sagan-growth-") as folder:
-            place = Path(folder)
+            place = self.folder or Path(folder)
             with ProcessPoolExecutor(1, mp_context=context) as own_process:
                 own_process.submit(prepare_folder, place, max(self.photographs), self.size).result()
             for actors in self.actors:
@@ -86,6 +89,8 @@ def prepare_folder(folder: Path, count: int, size: int) -> None:
     """A run, and a list of so many photographs, in a folder."""
     from PIL import Image
 
+    if (folder / "photographs").exists():
+        return
     write_run(folder / "run", size)
     sources = write_photographs(folder / "sources", DIFFERENT)
     for source in sources:
@@ -109,9 +114,7 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
     processors.start()
     started = time.perf_counter()
     if actors:
-        import ray
-
-        ray.init(num_cpus=actors, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
+        start_ray(actors)
         argv.append("--ray=local")
     with listed.open() as sys.stdin, Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         code = main(argv)
@@ -120,6 +123,20 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
         raise UserError(f"scoring ended with {code}")
     taken = processors.so_far()
     return ScoringRow(count, actors, size, round(seconds, 2), round(taken, 2), own_peak_memory()), device.start()
+
+
+def start_ray(processors: int) -> None:
+    """Starts a Ray of so many; one that a busy machine keeps from starting within Ray's half a minute is tried again."""
+    import ray
+
+    for _ in range(PATIENCE):
+        try:
+            ray.init(num_cpus=processors, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
+            return
+        except Exception as error:
+            print(f"Ray did not start: {error}", file=sys.stderr, flush=True)
+            ray.shutdown()
+    raise UserError(f"Ray did not start in {PATIENCE} attempts")
 
 
 class ProcessorSeconds(Thread):

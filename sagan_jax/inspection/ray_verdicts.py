@@ -102,7 +102,6 @@ def started(address: str) -> Iterator[None]:
     """
     require_ray()
     import ray
-    from ray.exceptions import RayError
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     if ray.is_initialized():
@@ -113,8 +112,8 @@ def started(address: str) -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **quiet, **here)
-    except (RayError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"no Ray can be joined at {address}: {one_line(str(error))}") from error
+    except Exception as error:  # Ray has one of every kind, also for a machine too busy to start in time
+        raise UserError(f"--ray={address} cannot be joined or started: {one_line(str(error))}") from error
     with suppress(ValueError):  # another thread than the main one has no say
         signal.signal(signal.SIGTERM, handler)  # Ray has its own, which would change the exit code
     try:
@@ -206,7 +205,7 @@ def block_of(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table":
 
 def _in_order(judged: Any, files: Sequence[Photograph], limit: float) -> Iterator[Verdict]:
     """The rows of that data set as verdicts; each must be there, and in its place."""
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, UserCodeException
 
     done = 0
     try:
@@ -220,9 +219,10 @@ def _in_order(judged: Any, files: Sequence[Photograph], limit: float) -> Iterato
                 done += 1
                 yield verdict
     except RayError as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, UserError) or not isinstance(cause, (RayError, OSError)):
-            raise cause from error
-        raise UserError(f"Ray gave up on a block of files: {one_line(str(cause))}") from error
+        if isinstance(error, UserCodeException):  # a bug, which no other actor mends
+            raise
+        said = str(error).strip().splitlines() or [""]  # the last line has what an actor could not be made for
+        why = " … ".join(dict.fromkeys(one_line(line) for line in (said[0], said[-1])))
+        raise UserError(f"Ray gave up on a block of files: {why}") from error
     if done != len(files):
         raise RuntimeError(f"Ray gave {done:,} verdicts on {len(files):,} files")
