@@ -126,7 +126,7 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
 
 
 def start_ray(processors: int) -> None:
-    """Starts a Ray of so many; one that a busy machine keeps from starting within Ray's half a minute is tried again."""
+    """Starts a Ray of so many, again if a busy machine took longer than the half minute that Ray allows."""
     import ray
 
     for _ in range(PATIENCE):
