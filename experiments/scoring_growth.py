@@ -43,9 +43,9 @@ PATIENCE = 20  # attempts to start Ray
 class ScoringGrowth:
     """Measure how the cost of scoring on Ray Data grows with the number of photographs."""
 
-    photographs: tuple[int, ...] = (50, 500)
+    photographs: tuple[int, ...] = (500, 2_000, 8_000)
     """How many are scored."""
-    actors: tuple[int, ...] = (0, 2, 1)
+    actors: tuple[int, ...] = (2, 1, 0)
     """By how many actors; 0 is `sagan score` without Ray."""
     size: int = 32
     """Side in pixels of what the model takes."""
@@ -89,16 +89,17 @@ def prepare_folder(folder: Path, count: int, size: int) -> None:
     """A run, and a list of so many photographs, in a folder."""
     from PIL import Image
 
-    if (folder / "photographs").exists():
-        return
-    write_run(folder / "run", size)
-    sources = write_photographs(folder / "sources", DIFFERENT)
-    for source in sources:
-        with Image.open(source) as image:
-            image.resize((WIDTH, HEIGHT)).save(source, quality=90)
-    (folder / "photographs").mkdir()
+    if not (folder / "photographs").exists():
+        write_run(folder / "run", size)
+        for source in write_photographs(folder / "sources", DIFFERENT):
+            with Image.open(source) as image:
+                image.resize((WIDTH, HEIGHT)).save(source, quality=90)
+        (folder / "photographs").mkdir()
+    sources = sorted((folder / "sources").iterdir())
     for number in range(count):
-        os.link(sources[number % DIFFERENT], folder / "photographs" / f"{number:08d}.jpg")
+        if not (name := folder / "photographs" / f"{number:08d}.jpg").exists():
+            os.link(sources[number % DIFFERENT], name)
+    measure_scoring(folder, 1, 0, size)  # compiles the program, which is kept
 
 
 def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[ScoringRow, str]:
