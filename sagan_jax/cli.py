@@ -4,7 +4,7 @@ Nothing heavy is imported here, so that `sagan --help` answers at once; the work
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args
@@ -58,9 +58,11 @@ class Score:
     run: Path
     """The folder of the run that trained the model."""
     images: tuple[str, ...]
-    """Image files, folders to search for them, or - for a list of these on standard input, a line each."""
+    """Image files, folders to search for them, or - for a list of these on standard input, a line each; with --ray also
+    URLs, such as s3://bucket/folder."""
     out: Path | None = None
-    """Write the verdicts to this file too, .csv, .json or .jsonl. It grows as they come, as .part until it is whole."""
+    """Write the verdicts to this file too, .csv, .json or .jsonl, or as Parquet to a folder, .parquet. It grows as they
+    come, as .part until it is whole."""
     resume: bool = False
     """Continue the file that --out names; files that have a verdict in it are not scored again."""
     maps: Path | None = None
@@ -70,6 +72,9 @@ class Score:
     run's held-out images cannot support is refused."""
     device: Device = "auto"
     """Where it runs; auto takes an accelerator if there is one."""
+    ray: str | None = None
+    """Score on many machines by Ray Data: the address of its head node, HOST:6379, or auto on a machine of the cluster;
+    local starts one on this machine alone."""
     method: str | None = None
     """MODULE:NAME of the run's method, where it is one of your own."""
 
@@ -80,13 +85,12 @@ class Score:
 
         from tqdm import tqdm
 
-        from sagan_jax.data.file_list import list_files
-        from sagan_jax.inspection import verdict_file, verdicts
+        from sagan_jax.inspection import verdict_file, verdict_folder, verdicts
         from sagan_jax.training.progress import pace
 
         if self.resume and self.out is None:
             raise UserError("--resume goes on with the file that --out names; name it")
-        files = list_files(self.images, standard_input)
+        files = self._files()
         if not files:
             raise UserError("no images are named; name files, folders that hold some, or - to read a list")
         if self.maps is not None:
@@ -98,13 +102,15 @@ class Score:
         with contextlib.ExitStack() as stack:
             grown = None
             if self.out is not None:
-                grown = stack.enter_context(verdict_file.written_to(self.out, opened.limit, resume=self.resume))
+                parquet = self.out.suffix == verdict_folder.SUFFIX
+                written_to = verdict_folder.parquet_to if parquet else verdict_file.written_to
+                grown = stack.enter_context(written_to(self.out, opened.limit, resume=self.resume))
                 files, counts = verdict_file.remaining(files, grown.files), grown.counts
                 if self.resume:
                     print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
             bar = stack.enter_context(tqdm(total=len(files), unit="file", **pace()))
             say = bar.write if sys.stderr.isatty() else print  # beside a bar, lines go over it
-            for verdict in verdicts.judge_files(opened.scorer, files, opened.limit, opened.draw) if files else ():
+            for verdict in self._judge(files, opened) if files else ():
                 say(verdict_file.line(verdict), file=sys.stdout)
                 if grown is not None:
                     grown.write(verdict)
@@ -112,6 +118,37 @@ class Score:
                 bar.update()
         print("# " + ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called)))
         return verdict_file.exit_code(counts)
+
+    def _files(self) -> list[Any]:
+        """The files to score: paths, or with Ray photographs that may be in an object store."""
+        from sagan_jax.data.file_list import list_files
+
+        if self.ray is None:
+            url = next((name for name in self.images if "://" in name and not Path(name).exists()), None)
+            if url is not None:
+                raise UserError(f"{url} is a URL; those are read with --ray")
+            return list_files(self.images, standard_input)
+        if self.maps is not None:
+            raise UserError("--maps is not drawn with --ray; score what is abnormal once more, without it")
+        from sagan_jax.inspection.ray_verdicts import require_ray
+
+        require_ray()
+        from sagan_jax.data.object_store import list_photographs
+
+        return list_photographs(self.images, standard_input)
+
+    def _judge(self, files: list[Any], opened: "_Opened") -> Iterator[Any]:
+        """The verdicts on the files, in order."""
+        from sagan_jax.inspection import verdicts
+
+        if self.ray is None:
+            return verdicts.judge_files(opened.scorer, files, opened.limit, opened.draw)
+        from sagan_jax.inspection.ray_verdicts import judge_on_ray
+
+        patches = opened.scorer.patches is not None
+        return judge_on_ray(
+            self.ray, files, self.run, opened.limit, patches=patches, device=self.device, method=self.method
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +232,12 @@ def _opened(command: Score | Watch) -> _Opened:
     from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
     from sagan_jax.runs.judged import open_judged
 
-    device.start(command.device)
+    on_ray = isinstance(command, Score) and command.ray is not None
+    if on_ray:  # accelerators are left to the actors
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+    device.start("cpu" if on_ray else command.device)
     method = None if command.method is None else find_method(command.method)
     scorer, known, result = open_judged(command.run, () if command.maps is None else ("map",), method)
     if not result:

@@ -29,21 +29,30 @@ def list_files(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Path]:
     Raises:
         UserError: As `read_list`, or if a list names a folder above the working one without spelling it out in full.
     """
-    files: list[Path] = []
+    return [file for name in names_in(named, stdin) for file in files_of(name)]
+
+
+def names_in(named: Sequence[str], stdin: Callable[[], bytes]) -> list[str]:
+    """The names of a command line, those of the list on standard input in the place of "-"; raises as `list_files`."""
+    names: list[str] = []
     for name in named:
-        if name == "-":
-            for listed in read_list(stdin()):
-                files += _files_of(listed, check=_refuse_above)
-        else:
-            files += _files_of(name)
-    return files
+        if name != "-":
+            names.append(name)
+            continue
+        for listed in read_list(stdin()):
+            if _is_folder(listed):
+                _refuse_above(listed)
+            names.append(listed)
+    return names
 
 
-def _files_of(name: str, check: Callable[[str], None] = lambda name: None) -> list[Path]:
-    if not os.path.isdir(name):  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
-        return [Path(name)]
-    check(name)
-    return images_below(Path(name))
+def files_of(name: str) -> list[Path]:
+    """The file of that name, whether it is there or not, or the images below the folder."""
+    return images_below(Path(name)) if _is_folder(name) else [Path(name)]
+
+
+def _is_folder(name: str) -> bool:
+    return os.path.isdir(name)  # noqa: PTH112 (Path.is_dir raises for a name that is too long)
 
 
 def _refuse_above(name: str) -> None:

@@ -182,7 +182,7 @@ def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None =
             raise unusable(path, "a folder that cannot be read" if stat.S_ISDIR(mode) else "not a regular file")
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise unusable(path, "the file is empty")
-        if content is None and (path.suffix.lower() in UNREAD or is_raw(path)):
+        if path.suffix.lower() in UNREAD or is_raw(path, content):
             raise unusable(path, f"{path.suffix} files are not read; allowed are {', '.join(formats())}")
         with Image.open(path if content is None else BytesIO(content), formats=formats()) as image:
             if image.width * image.height > max_pixels:

@@ -82,9 +82,11 @@ def kind_of_bytes(start: bytes) -> str | None:
     return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
 
 
-def is_raw(path: Path) -> bool:
+def is_raw(path: Path, content: bytes | None = None) -> bool:
     """Whether a file is a TIFF inside and calls itself something else: a raw file of a camera not known here."""
-    return path.suffix.lower() not in ("", *IMAGE_SUFFIXES) and kind_of(path) == "TIFF"
+    if path.suffix.lower() in ("", *IMAGE_SUFFIXES):
+        return False
+    return (kind_of(path) if content is None else kind_of_bytes(content[:32])) == "TIFF"
 
 
 def why_not_read(path: Path, content: bytes | None = None) -> str:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.inspection.verdicts import Called, Verdict
 
 SUFFIXES = (".csv", ".json", ".jsonl")
+
+
+File = TypeVar("File", bound=os.PathLike[str])
 
 
 class Growing(NamedTuple):
@@ -55,21 +58,14 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} ends in {path.suffix or 'nothing'}; allowed are {', '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
-    part = path.with_name(f"{path.name}.part")
-    if part.exists() and not resume:
-        raise UserError(f"{part} has the verdicts of a command that was stopped; go on with --resume, or remove it")
+    part = part_of(path, resume)
     rows, kept = [], serialised([], path.suffix)
     if resume and (part.exists() or path.exists()):
         rows, kept = read_rows(part if part.exists() else path, limit, path.suffix)
     with part.open("a+", encoding="utf-8", newline="") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{part} is being written by another process") from error
+        lock(file.fileno(), part)
         if file.tell() >= len(kept.encode()):  # a part, of which nothing but a row that was cut off goes
             file.truncate(len(kept.encode()))
         else:
@@ -88,7 +84,7 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             yield Growing(write, Counter(row["file"] for row in rows), Counter(row["verdict"] for row in rows))
         except BaseException:
             if written:
-                print(f"{written:,} verdicts are in {part}; the same command with --resume goes on", file=sys.stderr)
+                say_kept(written, part)
             else:
                 part.unlink()
             raise
@@ -98,6 +94,29 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             part.unlink()
         else:
             part.replace(path)
+
+
+def part_of(path: Path, resume: bool) -> Path:
+    """Where verdicts grow until all are there; raises UserError if it cannot be, or is there and not to be resumed."""
+    if not path.parent.is_dir():
+        raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
+    part = path.with_name(f"{path.name}.part")
+    if part.exists() and not resume:
+        raise UserError(f"{part} has the verdicts of a command that was stopped; go on with --resume, or remove it")
+    return part
+
+
+def lock(file: int, part: Path) -> None:
+    """Keeps other processes from writing an open file or folder, until it is closed; raises UserError if one does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise UserError(f"{part} is being written by another process") from error
+
+
+def say_kept(count: int, part: Path) -> None:
+    """Says what a command that is being stopped leaves."""
+    print(f"{count:,} verdicts are in {part}; the same command with --resume goes on", file=sys.stderr)
 
 
 def row_of(verdict: Verdict, suffix: str) -> dict[str, Any]:
@@ -152,7 +171,7 @@ def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any
         else:
             rows = [json.loads(line) for line in text.split("\n")[:-1]]
         kept = serialised(rows, suffix)
-        other = next((row for row in rows if f"{float(row['threshold']):.9g}" != f"{limit:.9g}"), None)
+        other = next((row for row in rows if not same_limit(float(row["threshold"]), limit)), None)
         whole = all(tuple(row) == Verdict._fields for row in rows)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"{path} is no file of verdicts ({one_line(str(error))}); {anew}") from error
@@ -161,6 +180,11 @@ def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any
     if not whole or (path.suffix == ".part" and not (text.startswith(kept) or kept.startswith(text))):
         raise UserError(f"{path} has something else in it than verdicts; {anew}")
     return rows, kept
+
+
+def same_limit(one: float, other: float) -> bool:
+    """Whether thresholds are the same, as far as a text file has them."""
+    return f"{one:.9g}" == f"{other:.9g}"
 
 
 def csv_rows(text: str) -> list[dict[str, str]]:
@@ -173,7 +197,7 @@ def csv_rows(text: str) -> list[dict[str, str]]:
     return [dict(zip(Verdict._fields, row, strict=True)) for row in rows[1:]]
 
 
-def remaining(files: Sequence[Path], done: Counter[str]) -> list[Path]:
+def remaining(files: Sequence[File], done: Counter[str]) -> list[File]:
     """The files that have no verdict yet, in order; one that is named twice is to have two."""
     left = done.copy()
     rest = []

@@ -3,6 +3,7 @@
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -59,7 +60,13 @@ class Decoded(NamedTuple):
 Draw = Callable[[Decoded, Float[np.ndarray, "height width"]], str]
 
 
-def judge_files(scorer: Scorer, files: Sequence[Path], limit: float, draw: Draw | None = None) -> Iterator[Verdict]:
+def judge_files(
+    scorer: Scorer,
+    files: Sequence[Path],
+    limit: float,
+    draw: Draw | None = None,
+    content: Callable[[int], bytes] | None = None,
+) -> Iterator[Verdict]:
     """A verdict a file, in order, as soon as it is there; memory does not grow with the number of files.
 
     Args:
@@ -67,40 +74,59 @@ def judge_files(scorer: Scorer, files: Sequence[Path], limit: float, draw: Draw 
         files: The files, decoded in parallel ahead of the scoring.
         limit: The score above which an image is abnormal.
         draw: Given a file and its map [H, W], draws it and returns the picture's name; None draws nothing.
+        content: Reads the content of the file of that number, or raises UserError; None reads files on a disk.
 
     Yields:
         The verdicts.
     """
     batch = BATCH if scorer.patches is None else 1
-    for together in in_batches(_decoded(scorer, files, draw is not None), batch):
+    for together in in_batches(_decoded(scorer, files, draw is not None, content), batch):
         yield from judge_decoded(scorer, together, limit, draw)
 
 
-def _decoded(scorer: Scorer, files: Sequence[Path], with_views: bool) -> Iterable[Decoded]:
+def _decoded(
+    scorer: Scorer, files: Sequence[Path], with_views: bool, content: Callable[[int], bytes] | None
+) -> Iterable[Decoded]:
     """The files read, in order, those to come in threads meanwhile."""
+
+    def read(number: int) -> Decoded:
+        return read_for_scoring(
+            scorer, files[number], with_views, None if content is None else partial(content, number)
+        )
+
     if len(files) <= FEW:
-        return (read_for_scoring(scorer, path, with_views) for path in files)
+        return map(read, range(len(files)))
     import grain
 
     large = ahead_of(scorer.reading)
     whole = scorer.patches is None
     threads, kept = (min(8, os.cpu_count() or 1), 2 * BATCH) if whole else (min(2, large), large)
-    dataset = grain.MapDataset.source(files).map(lambda path: read_for_scoring(scorer, path, with_views))
+    dataset = grain.MapDataset.range(len(files)).map(read)
     return dataset.to_iter_dataset(grain.ReadOptions(threads, kept))
 
 
-def read_for_scoring(scorer: Scorer, path: Path, with_view: bool) -> Decoded:
-    """A file read as a scorer wants it, with an image to look at if that is wanted, or the reason why it cannot be."""
+def read_for_scoring(
+    scorer: Scorer, path: Path, with_view: bool, content: Callable[[], bytes] | None = None
+) -> Decoded:
+    """A file read as a scorer wants it, with an image to look at if that is wanted, or the reason why it cannot be.
+
+    Args:
+        scorer: What is to score it.
+        path: The file.
+        with_view: Whether there is to be an image to look at.
+        content: Reads the file's content, or raises UserError, where it is not on a disk; the path then only names it.
+    """
     height, width, channels = scorer.image_shape
     try:
         wanted = (height, width) if scorer.patches is None else None
-        photograph = decode(path, channels, scorer.reading, wanted=wanted)
+        held = None if content is None else content()
+        photograph = decode(path, channels, scorer.reading, held, wanted)
         if wanted is None and min(photograph.size) < height:
             size = f"{photograph.height} x {photograph.width}"
             return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
         image = as_array(photograph, wanted)
         if with_view and wanted is not None and scorer.reading.jpeg_margin:
-            photograph = decode(path, channels, scorer.reading)  # to look at, all of it
+            photograph = decode(path, channels, scorer.reading, held)  # to look at, all of it
     except UserError as error:
         return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
     if not with_view:
