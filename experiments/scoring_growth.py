@@ -35,7 +35,7 @@ from sagan_jax.flags import run_experiment
 DIFFERENT = 16
 WIDTH, HEIGHT = 290, 216  # pixels of a photograph
 MANY = 100_000_000
-STORE = 200_000_000  # bytes
+SMALL_STORE = 200_000_000  # bytes
 PATIENCE = 20  # attempts to start Ray
 
 
@@ -58,7 +58,7 @@ class ScoringGrowth:
         """Measures every point in a process of its own, prints, and writes the table."""
         context = multiprocessing.get_context("spawn")
         lines: list[dict[str, Any]] = []
-        rows: list[ScoringRow] = []
+        rows: list[ScoringCost] = []
         with tempfile.TemporaryDirectory(prefix="sagan-growth-") as folder:
             place = self.folder or Path(folder)
             with ProcessPoolExecutor(1, mp_context=context) as own_process:
@@ -74,7 +74,7 @@ class ScoringGrowth:
         print(reckoning(rows))
 
 
-class ScoringRow(NamedTuple):
+class ScoringCost(NamedTuple):
     """A point and what it took, starting among it: seconds, those of processors, MiB of the process that starts it."""
 
     photographs: int
@@ -102,7 +102,7 @@ def prepare_folder(folder: Path, count: int, size: int) -> None:
     measure_scoring(folder, 1, 0, size)  # compiles the program, which is kept
 
 
-def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[ScoringRow, str]:
+def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[ScoringCost, str]:
     """Scores so many photographs, in this process and its actors; gives what it took and the device."""
     from sagan_jax import device
     from sagan_jax.cli import main
@@ -123,7 +123,7 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
     if code not in (0, 1):
         raise UserError(f"scoring ended with {code}")
     taken = processors.so_far()
-    return ScoringRow(count, actors, size, round(seconds, 2), round(taken, 2), own_peak_memory()), device.start()
+    return ScoringCost(count, actors, size, round(seconds, 2), round(taken, 2), own_peak_memory()), device.start()
 
 
 def start_ray(processors: int) -> None:
@@ -132,7 +132,7 @@ def start_ray(processors: int) -> None:
 
     for _ in range(PATIENCE):
         try:
-            ray.init(num_cpus=processors, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
+            ray.init(num_cpus=processors, object_store_memory=SMALL_STORE, include_dashboard=False, log_to_driver=False)
             return
         except Exception as error:
             print(f"Ray did not start: {error}", file=sys.stderr, flush=True)
@@ -170,7 +170,7 @@ class ProcessorSeconds(Thread):
         return sum(self.of.values())
 
 
-def line_through(rows: Sequence[ScoringRow]) -> tuple[float, float]:
+def line_through(rows: Sequence[ScoringCost]) -> tuple[float, float]:
     """Seconds of a processor that starting takes, and that one photograph more takes, by least squares."""
     import numpy as np
 
@@ -178,7 +178,7 @@ def line_through(rows: Sequence[ScoringRow]) -> tuple[float, float]:
     return float(start), float(slope)
 
 
-def reckoning(rows: Sequence[ScoringRow]) -> str:
+def reckoning(rows: Sequence[ScoringCost]) -> str:
     """A line a point, and for each number of actors what it starts with, what a photograph takes, and `MANY` would."""
     lines = [f"{'actors':>6}{'photographs':>13}{'seconds':>10}{'processor':>11}{'MiB':>7}"]
     lines += [

@@ -42,7 +42,7 @@ def load_digits(size: int = 32) -> Dataset:
         name="digits",
         class_names=tuple("0123456789"),
         images=np.stack([np.asarray(image) for image in images])[..., None],  # [N, size, size, 1]
-        labels=labels.astype(np.int32),
+        labels=np.asarray(labels).astype(np.int32),
         ids=official_ids(is_test),
         is_test=is_test,
     )

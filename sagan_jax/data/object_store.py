@@ -16,7 +16,7 @@ from sagan_jax.errors import UserError, one_line, printable
 READS = 3  # of a file, for one may fail by chance
 
 
-class Place(NamedTuple):
+class StorePlace(NamedTuple):
     """A store of files.
 
     Attributes:
@@ -39,7 +39,7 @@ class Photograph(NamedTuple):
     """
 
     name: str
-    place: Place | None
+    place: StorePlace | None
 
     def __fspath__(self) -> str:
         return self.name
@@ -104,12 +104,12 @@ def images_in_store(url: str) -> list[Photograph]:
 
 
 @lru_cache
-def _place(scheme: str, netloc: str, query: str) -> tuple[Any, Place]:
+def _place(scheme: str, netloc: str, query: str) -> tuple[Any, StorePlace]:
     """A store opened, and where it is."""
     uri = urlunsplit((scheme, netloc, "/", query, "")) if netloc else f"{scheme}:///"
     opened, root = _opened(uri)
     named = netloc.rpartition("@")[2] if scheme in ("s3", "gs", "gcs") else netloc  # a verdict is to have no password
-    return opened, Place(uri, root.rstrip("/"), f"{scheme}://{named}")
+    return opened, StorePlace(uri, root.rstrip("/"), f"{scheme}://{named}")
 
 
 @lru_cache

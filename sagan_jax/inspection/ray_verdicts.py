@@ -28,8 +28,8 @@ BLOCK = 1024  # files that one task scores, at most; what is done again if its a
 BLOCK_OF_PATCHES = 32  # photographs of a model of patches, each of which takes long
 BLOCKS_AN_ACTOR = 4  # at least, of a job with few files
 TRIES = 3  # more, of a block whose actor died
-STORE = 500_000_000  # bytes of memory that a Ray of this machine keeps names and verdicts in; more goes to disk
-KEPT = ("config.json", "result.json", "checkpoints")  # of a run's folder, what scoring reads
+STORE_BYTES = 500_000_000  # bytes of memory that a Ray of this machine keeps names and verdicts in; more goes to disk
+RUN_FILES = ("config.json", "result.json", "checkpoints")  # of a run's folder, what scoring reads
 
 
 class Judge:
@@ -39,7 +39,7 @@ class Judge:
         """Opens the model.
 
         Args:
-            run: What `KEPT` names of the run's folder: contents by path; or a reference of Ray's to them.
+            run: What `RUN_FILES` names of the run's folder: contents by path; or a reference of Ray's to them.
             limit: The score above which an image is abnormal.
             device: Where it runs.
             method: MODULE:NAME of the run's method, where it is the user's own.
@@ -60,7 +60,7 @@ class Judge:
         self.limit = limit
 
     def __call__(self, block: "pa.Table") -> "pa.Table":
-        """The verdicts on a block of files, as `block_of` has them."""
+        """The verdicts on a block of files, as `files_block` has them."""
         import pyarrow as pa
 
         uris = block["uri"].to_pylist()
@@ -108,7 +108,7 @@ def started(address: str) -> Iterator[None]:
         yield
         return
     quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-    here = {"include_dashboard": False, "object_store_memory": STORE} if address == "local" else {}
+    here = {"include_dashboard": False, "object_store_memory": STORE_BYTES} if address == "local" else {}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **quiet, **here)
@@ -168,8 +168,8 @@ def _plan(
         raise UserError(f"Ray has no {kind}; it has {', '.join(f'{n:g} {name}' for name, n in there.items())}")
     most = BLOCK_OF_PATCHES if patches else BLOCK
     block = max(1, min(most, len(files) // (BLOCKS_AN_ACTOR * actors)))
-    blocks = [block_of(files, start, start + block) for start in range(0, len(files), block)]
-    kept = [path for name in KEPT for path in sorted({run / name, *(run / name).rglob("*")}) if path.is_file()]
+    blocks = [files_block(files, start, start + block) for start in range(0, len(files), block)]
+    kept = [path for name in RUN_FILES for path in sorted({run / name, *(run / name).rglob("*")}) if path.is_file()]
     contents = ray.put({os.fspath(path.relative_to(run)): path.read_bytes() for path in kept})
     resources: dict[str, Any] = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}, "TPU": {"resources": {"TPU": 1}}}[kind]
     context = ray.data.DataContext.get_current()
@@ -189,7 +189,7 @@ def _plan(
     )
 
 
-def block_of(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table":
+def files_block(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table":
     """The table of some of the files, as an actor takes it: `number`, `uri` of an object store or "", `path`."""
     import pyarrow as pa
 

@@ -23,7 +23,7 @@ from sagan_jax.inspection.verdicts import Called, Verdict
 SUFFIXES = (".csv", ".json", ".jsonl")
 
 
-File = TypeVar("File", bound=os.PathLike[str])
+_File = TypeVar("_File", bound=os.PathLike[str])
 
 
 class Growing(NamedTuple):
@@ -197,7 +197,7 @@ def csv_rows(text: str) -> list[dict[str, str]]:
     return [dict(zip(Verdict._fields, row, strict=True)) for row in rows[1:]]
 
 
-def remaining(files: Sequence[File], done: Counter[str]) -> list[File]:
+def remaining(files: Sequence[_File], done: Counter[str]) -> list[_File]:
     """The files that have no verdict yet, in order; one that is named twice is to have two."""
     left = done.copy()
     rest = []

@@ -3,14 +3,14 @@
 import subprocess
 import sys
 
-from experiments.scoring_growth import ProcessorSeconds, ScoringRow, line_through, reckoning
+from experiments.scoring_growth import ProcessorSeconds, ScoringCost, line_through, reckoning
 
 
 def test_a_hundred_million_are_reckoned_from_what_one_more_takes():
-    rows = [ScoringRow(count, 1, 32, 1.0, 5 + 0.0864 * count, 400 + count // 1024) for count in (1024, 2048, 4096)]
+    rows = [ScoringCost(count, 1, 32, 1.0, 5 + 0.0864 * count, 400 + count // 1024) for count in (1024, 2048, 4096)]
     start, each = line_through(rows)
     assert (round(start, 6), round(each, 6)) == (5, 0.0864)
-    said = reckoning([*rows, ScoringRow(1024, 2, 32, 1.0, 1.0, 1)]).splitlines()
+    said = reckoning([*rows, ScoringCost(1024, 2, 32, 1.0, 1.0, 1)]).splitlines()
     assert len(said) == 1 + 4 + 1  # nothing is reckoned from one point
     assert said[-1] == (
         "1 actors: 5.0 s of a core to start, 86.40 ms of a core a photograph; 100,000,000 would take a core 100.0 days"
