@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.record import made_by, read_results, result_lines, write_results
+from experiments.record import made_by, read_results, write_results
 from sagan_jax.config import INSPECTION, SaganConfig, TrainingConfig, require, sagan_preset
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
@@ -74,7 +74,7 @@ class Ablation:
                         run = Run(split.name, training, part, seed, self.size, self.width, self.steps)
                         if any(recorded(line) == run for line in lines):
                             continue
-                        lines += result_lines([measured(split, run)], made_by(machine, seed))
+                        lines.append(run._asdict() | measured(split, run) | made_by(machine, seed))
                         write_results(self.out, lines)
                         print(f"{run} measured", file=sys.stderr, flush=True)
         print(difference_table(lines))
@@ -90,20 +90,6 @@ class Run(NamedTuple):
     size: int
     width: int
     steps: int
-
-
-class AblationRow(NamedTuple):
-    """What one training came to; `pixel_auroc` is empty without masks."""
-
-    dataset: str
-    training: str
-    part: str
-    seed: int
-    size: int
-    width: int
-    steps: int
-    auroc: float
-    pixel_auroc: float | str
 
 
 def recorded(line: Mapping[str, Any]) -> Run:
@@ -123,8 +109,8 @@ def settings_of(run: Run) -> tuple[SaganConfig, TrainingConfig]:
     return replace(base, width=run.width, **ABLATED[run.part]), training
 
 
-def measured(split: "Split", run: Run) -> AblationRow:
-    """Trains once, and scores the test images one by one."""
+def measured(split: "Split", run: Run) -> dict[str, Any]:
+    """Trains once and scores the test images one by one: `auroc`, and `pixel_auroc`, empty without masks."""
     import jax
     import numpy as np
     from sklearn.metrics import roc_auc_score
@@ -145,7 +131,7 @@ def measured(split: "Split", run: Run) -> AblationRow:
     if split.test_masks is not None:
         masks = np.asarray(split.test_masks[:]).astype(bool)
         pixels = round(float(roc_auc_score(masks.ravel(), np.asarray(scores.map).ravel())), 4)
-    return AblationRow(*run, round(float(roc_auc_score(split.test_labels, scores.total)), 4), pixels)
+    return {"auroc": round(float(roc_auc_score(split.test_labels, scores.total)), 4), "pixel_auroc": pixels}
 
 
 def paired_difference(with_part: Sequence[float], without: Sequence[float]) -> tuple[float, float, float]:
