@@ -58,7 +58,9 @@ def gather_features(
     """
     side = (images.shape[1] // _CELL, images.shape[2] // _CELL)
     maps = [_on_grid(layer.astype(jnp.float32), side) for layer in jax.tree.leaves(layers)]
-    return jnp.concatenate([jnp.zeros((len(images), *side, 0)), *maps], axis=-1)  # [B, h, w, F]
+    if not maps:
+        return jnp.zeros((images.shape[0], *side, 0))
+    return jnp.concatenate(maps, axis=-1)  # [B, h, w, F]
 
 
 def _on_grid(layer: Float[Array, "batch height width channel"], side: tuple[int, int]) -> Array:
