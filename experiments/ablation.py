@@ -113,9 +113,9 @@ def measured(split: "Split", run: Run) -> dict[str, Any]:
     """Trains once and scores the test images one by one: `auroc`, and `pixel_auroc`, empty without masks."""
     import jax
     import numpy as np
-    from sklearn.metrics import roc_auc_score
 
     from sagan_jax.data.split import take
+    from sagan_jax.judging.metrics import auroc
     from sagan_jax.judging.scoring import score_images
     from sagan_jax.methods.table import METHODS
     from sagan_jax.runs.prepare import prepare
@@ -130,8 +130,8 @@ def measured(split: "Split", run: Run) -> dict[str, Any]:
     pixels: float | str = ""
     if split.test_masks is not None:
         masks = np.asarray(split.test_masks[:]).astype(bool)
-        pixels = round(float(roc_auc_score(masks.ravel(), np.asarray(scores.map).ravel())), 4)
-    return {"auroc": round(float(roc_auc_score(split.test_labels, scores.total)), 4), "pixel_auroc": pixels}
+        pixels = round(auroc(masks.ravel(), np.asarray(scores.map).ravel()), 4)
+    return {"auroc": round(auroc(split.test_labels, scores.total), 4), "pixel_auroc": pixels}
 
 
 def paired_difference(with_part: Sequence[float], without: Sequence[float]) -> tuple[float, float, float]:

@@ -166,7 +166,8 @@ def same_function(case: Case) -> dict[str, float]:
     from experiments import torch_peer
     from sagan_jax.config import SaganConfig
     from sagan_jax.methods.adversarial import apply_training
-    from sagan_jax.methods.sagan import Discriminator, SaganGenerator, sagan
+    from sagan_jax.methods.dcgan import Discriminator
+    from sagan_jax.methods.sagan import SaganGenerator, sagan
 
     use("float32")
     config, where = SaganConfig(depthwise=case.depthwise), torch_device()

@@ -40,7 +40,8 @@ def count(depthwise: bool, input_channels: int, output_channels: int) -> Count:
     import jax
     import jax.numpy as jnp
 
-    from sagan_jax.methods.sagan import Discriminator, SaganGenerator
+    from sagan_jax.methods.dcgan import Discriminator
+    from sagan_jax.methods.sagan import SaganGenerator
 
     def size(tree) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -28,9 +28,11 @@ from sagan_jax.methods.adversarial import (
     adversarial_training,
     apply_training,
     discriminator_loss,
+    reconstruction_gan,
     weighted,
 )
 from sagan_jax.methods.corruption import damage, other_light
+from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.feature_distance import (
     FeatureSums,
     NormalFeatures,
@@ -40,6 +42,7 @@ from sagan_jax.methods.feature_distance import (
     sum_features,
     unfamiliar,
 )
+from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
 from sagan_jax.methods.repair_map import (
     Level,
@@ -103,6 +106,25 @@ class Restorer(nn.Module):
         level = images.mean(axis=(1, 2), keepdims=True)
         output = self.generator(images - level, train)  # [B, H, W, C + 1]
         return images + output[..., :-1], output[..., -1]  # repaired [B, H, W, C], damage logit [B, H, W]
+
+
+def skip_gan(generator: Callable[[int], nn.Module], config: AdversarialConfig, steps: int | None) -> Detector:
+    """A generator with skips against SAGAN's discriminator: it reconstructs or, by its settings, repairs.
+
+    Args:
+        generator: Makes it, for so many channels of its output.
+        config: Its settings.
+        steps: Training steps in all, for a decaying learning rate; None keeps it constant.
+    """
+    repairs = config.repair.restoration
+
+    def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        check_image_shape(image_shape)
+        made = generator(image_shape[-1] + repairs)  # one channel more says where the damage is
+        judge = Discriminator(config.width, config.latent_size, ARITHMETIC[config.precision])
+        return Restorer(made) if repairs else made, judge
+
+    return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)
 
 
 def restoration_gan(

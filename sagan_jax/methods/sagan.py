@@ -14,10 +14,8 @@ from jax import Array
 
 from sagan_jax.config import SaganConfig
 from sagan_jax.detector import Detector
-from sagan_jax.methods.adversarial import reconstruction_gan
-from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, CBAM, BatchNorm, Conv, DepthwiseSeparableConv
-from sagan_jax.methods.restoration import Restorer, restoration_gan
+from sagan_jax.methods.restoration import skip_gan
 from sagan_jax.ops import pooling
 
 
@@ -108,22 +106,16 @@ def sagan(config: SaganConfig, steps: int | None = None) -> Detector:
     Returns:
         The detector. Its `init` raises `UserError` for images that are not square with a power-of-two side.
     """
-    dtype = ARITHMETIC[config.precision]
 
-    repairs = config.repair.restoration
-
-    def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, Discriminator]:
-        check_image_shape(image_shape)
-        generator = SaganGenerator(
-            channels=image_shape[-1] + repairs,  # one more says where the damage is
+    def generator(channels: int) -> nn.Module:
+        return SaganGenerator(
+            channels=channels,
             width=config.width,
             multiplier=config.depth_multiplier if config.depthwise else 0,
             attention=config.attention,
             attend_encoder_path=config.attend_encoder_path,
             pool=config.pool,
-            dtype=dtype,
+            dtype=ARITHMETIC[config.precision],
         )
-        judge = Discriminator(config.width, config.latent_size, dtype)
-        return Restorer(generator) if repairs else generator, judge
 
-    return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)
+    return skip_gan(generator, config, steps)

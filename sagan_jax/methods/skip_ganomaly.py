@@ -17,10 +17,8 @@ from jax import Array
 
 from sagan_jax.config import SkipGanomalyConfig
 from sagan_jax.detector import Detector
-from sagan_jax.methods.adversarial import reconstruction_gan
-from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv
-from sagan_jax.methods.restoration import Restorer, restoration_gan
+from sagan_jax.methods.restoration import skip_gan
 
 
 class SkipGanomalyGenerator(nn.Module):
@@ -78,15 +76,9 @@ def skip_ganomaly(config: SkipGanomalyConfig, steps: int | None = None) -> Detec
     Returns:
         The detector. Its `init` raises `UserError` for images that are not square with a power-of-two side.
     """
-    dtype = ARITHMETIC[config.precision]
 
-    repairs = config.repair.restoration
+    def generator(channels: int) -> nn.Module:
+        bounded = not config.repair.restoration  # a correction and a logit are not
+        return SkipGanomalyGenerator(channels, config.width, bounded, ARITHMETIC[config.precision])
 
-    def networks(image_shape: tuple[int, ...]) -> tuple[nn.Module, Discriminator]:
-        check_image_shape(image_shape)
-        channels = image_shape[-1] + repairs  # one more says where the damage is
-        generator = SkipGanomalyGenerator(channels, config.width, not repairs, dtype)
-        judge = Discriminator(config.width, config.latent_size, dtype)
-        return Restorer(generator) if repairs else generator, judge
-
-    return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)
+    return skip_gan(generator, config, steps)

@@ -6,6 +6,7 @@ import pytest
 from scipy.ndimage import correlate
 
 from sagan_jax.errors import UserError
+from sagan_jax.methods.dcgan import Discriminator
 from sagan_jax.methods.layers import (
     CBAM,
     LAWS,
@@ -16,7 +17,7 @@ from sagan_jax.methods.layers import (
     initial,
     initialise,
 )
-from sagan_jax.methods.sagan import Discriminator, SaganGenerator
+from sagan_jax.methods.sagan import SaganGenerator
 
 
 def sigmoid(x):

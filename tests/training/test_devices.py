@@ -16,7 +16,8 @@ from sagan_jax.ops import pooling
 from sagan_jax.methods.adversarial import reconstruction_gan
 from sagan_jax.config import AdversarialConfig, TrainingConfig
 from sagan_jax.methods.layers import CBAM
-from sagan_jax.methods.sagan import Discriminator, DoubleConv
+from sagan_jax.methods.dcgan import Discriminator
+from sagan_jax.methods.sagan import DoubleConv
 from sagan_jax.detector import normalise
 from sagan_jax.training.loop import fit
 

@@ -18,7 +18,7 @@ from sagan_jax import device
 from sagan_jax.methods.adversarial import reconstruction_gan
 from sagan_jax.config import AdversarialConfig, HardwareConfig, TrainingConfig
 from sagan_jax.methods.layers import BatchNorm, Conv
-from sagan_jax.methods.sagan import Discriminator
+from sagan_jax.methods.dcgan import Discriminator
 from sagan_jax.training.loop import fit
 
 class Small(nn.Module):
