@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.cards import Arithmetic, peak, use
+from experiments.cards import Arithmetic, flushed_denormals, peak, use
 from sagan_jax.config import Device
 from sagan_jax.flags import run_experiment
 
@@ -237,7 +237,6 @@ def peer_calls(case: Case) -> tuple[dict[str, Callable[[], Any]], float]:
     from experiments import torch_peer
 
     torch.set_num_threads(os.cpu_count() or 1)
-    torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     use(case.arithmetic)
     where = torch_device()
@@ -379,8 +378,9 @@ def measure(case: Case, rounds: int, card: str) -> dict[str, Any]:
     product, data_sheet = matmul_peak(case.arithmetic), peak(card, case.arithmetic)
     differences = same_function(case)
     ours, compile_times = our_calls(case)
-    theirs, flops = peer_calls(case)
-    seconds = in_turn(ours | theirs, rounds)
+    with flushed_denormals():
+        theirs, flops = peer_calls(case)
+        seconds = in_turn(ours | theirs, rounds)
     rates = {name: case.steps * case.batch / statistics.median(values) for name, values in seconds.items()}
 
     def ratio(mine: str, peers: list[str]) -> dict[str, Any] | None:

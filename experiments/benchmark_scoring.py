@@ -30,6 +30,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.benchmark import in_turn
+from experiments.cards import flushed_denormals
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:
@@ -223,8 +224,9 @@ def photographs(options: ScoringBenchmark, files: list[Path], folder: Path) -> d
     for name, margin in (("ours", 2), ("ours, JPEGs decoded whole", 0)):
         scorer = make_scorer(options.size, inspection=False, jpeg_margin=margin)
         calls[name] = lambda scorer=scorer: list(judge_files(scorer, files, 1.0))
-    calls["PyTorch"] = peer(files, options.size)
-    seconds = in_turn(calls, options.rounds)
+    with flushed_denormals():
+        calls["PyTorch"] = peer(files, options.size)
+        seconds = in_turn(calls, options.rounds)
     rates = {name: len(files) / statistics.median(values) for name, values in seconds.items()}
     return {"files": len(files), "photographs_per_second": rates} | {
         f"ratio, {name}": ratios(seconds["PyTorch"], seconds[name]) for name in calls if name != "PyTorch"
@@ -259,7 +261,6 @@ def peer(files: list[Path], size: int) -> Callable[[], Any]:
 
     cores = os.cpu_count() or 1
     torch.set_num_threads(cores)
-    torch.set_flush_denormal(True)
 
     networks = torch_peer.build_peer(size, 2)
     for network in networks:

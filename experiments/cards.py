@@ -1,5 +1,7 @@
 """What accelerators can do at most, by their makers' data sheets, and the arithmetic both sides of a comparison use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 Arithmetic = Literal["float32", "tf32", "bf16"]
@@ -42,3 +44,18 @@ def use(arithmetic: Arithmetic) -> None:
 
         torch.backends.cuda.matmul.allow_tf32 = not exact
         torch.backends.cudnn.allow_tf32 = not exact
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Within it PyTorch takes denormal numbers as zero, as XLA's programs do; after it they are numbers again.
+
+    It is a setting of the thread's processor, not of PyTorch alone: Python's own floats follow it.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

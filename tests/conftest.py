@@ -1,6 +1,7 @@
 """What every test runs under: the CPU, no silent rank promotion, shapes and types checked at run time."""
 
 import gc
+import math
 import os
 import signal
 import tempfile
@@ -77,6 +78,13 @@ def _compiled_programs_go_before_there_are_too_many():
 
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _denormal_numbers_stay_numbers():
+    """PyTorch can have the processor take them as zero, which every later test of this process would then see."""
+    yield
+    assert math.ulp(0.0) > 0
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from mean_detector import MEAN, METHOD
 
 from experiments import benchmark, plan, speed
-from experiments.cards import PEAKS, peak
+from experiments.cards import PEAKS, flushed_denormals, peak
 from experiments.paper import TABLES, Table
 from experiments.record import read_table_rows
 from experiments.variants import VARIANTS, Variant
@@ -111,6 +112,13 @@ def test_the_benchmark_compares_times_an_epoch_and_many_models(tmp_path, monkeyp
     assert result["cases"][0]["case"]["arithmetic"] == "float32"
     assert set(result["epoch_seconds"]) == {"images", "float32"}
     assert set(result["many_models"]["float32"]) == {"alone", "map", "vmap"}
+
+
+def test_denormals_are_zero_for_the_measurement_alone():
+    pytest.importorskip("torch")
+    with flushed_denormals():
+        assert math.ulp(0.0) == 0
+    assert math.ulp(0.0) > 0
 
 
 def test_both_sides_multiply_float32_alike():
