@@ -102,7 +102,8 @@ def _image_memory(streaming: Streaming) -> float:
     """How many bytes decoded training images may take before they are streamed instead.
 
     Args:
-        streaming: "auto" allows a quarter of the host's memory or of the device's, whichever is less.
+        streaming: "auto" allows a quarter of the host's memory or of the device's, whichever is less; of several hosts'
+            the least, so that all stream or none does.
     """
     if streaming != "auto":
         return 0.0 if streaming == "always" else math.inf
@@ -110,7 +111,8 @@ def _image_memory(streaming: Streaming) -> float:
 
     host = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), group_memory())
     device = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", math.inf)
-    return min(host, device) / 4
+    memory = min(host, device) / 4
+    return memory if jax.process_count() == 1 else float(_least_on_all_hosts(int(memory / 2**20))) * 2**20
 
 
 def group_memory(root: Path = Path("/sys/fs/cgroup"), of: Path = Path("/proc/self/cgroup")) -> float:
@@ -206,6 +208,14 @@ def same_on_all_hosts(number: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(multihost_utils.broadcast_one_to_all(number))
+
+
+def _least_on_all_hosts(number: int) -> int:
+    """The least of the hosts' numbers."""
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return int(np.min(multihost_utils.process_allgather(np.int32(number))))
 
 
 def put(tree: Any, sharding: "Sharding") -> Any:

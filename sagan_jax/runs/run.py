@@ -13,7 +13,6 @@ from sagan_jax import device, run_folder
 from sagan_jax.config import JudgingConfig, OutputConfig
 from sagan_jax.data.split import take
 from sagan_jax.device import Machine
-from sagan_jax.errors import UserError
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run, with_rate
@@ -67,8 +66,6 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
     """The epochs still to do, each ended with a line of metrics and a checkpoint in the folder."""
     training, split = prepared.training, prepared.split
     images = training_images(take(split.train, prepared.kept), split.patches, machine.image_memory)
-    if isinstance(images, Stream) and machine.mesh is not None:
-        raise UserError("images that are streamed train on one device; leave out --devices and --coordinator")
 
     def normal() -> np.ndarray:
         return normal_images(images, training)
@@ -79,12 +76,11 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
     ):
         start, done = (state.last.state, state.last.epoch) if state.last else (first_state(prepared), 0)
         started = time.monotonic()
+        options: Any = {"first_epoch": done, "progress": progress, "mesh": machine.mesh}
         if isinstance(images, Stream):
-            epochs = fit_stream(prepared.detector, start, images, training, first_epoch=done, progress=progress)
+            epochs = fit_stream(prepared.detector, start, images, training, **options)
         else:
-            epochs = fit(
-                prepared.detector, start, images, training, first_epoch=done, progress=progress, mesh=machine.mesh
-            )
+            epochs = fit(prepared.detector, start, images, training, **options)
         for epoch, learned, metrics in epochs:
             state = end_epoch(state, normal, epoch, learned, metrics, time.monotonic() - started)
             started = time.monotonic()

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Float, Int
 
 from sagan_jax import device
@@ -47,23 +47,26 @@ class StepConfig(NamedTuple):
         flip: Whether images are mirrored at random.
         sharding: How a batch is split over devices, if it is.
         many: How the models along a first axis of the state are computed, if there is one.
+        apart: Whether the images that a step is given are its batch and lie on the devices that compute them; a gather
+            would bring them together.
     """
 
     flip: bool = False
     sharding: NamedSharding | None = None
     many: Literal["vmap", "map"] | None = None
+    apart: bool = False
 
 
 PLAIN_STEP = StepConfig()
 
 
 def batch_at(
-    images: Images, indices: Int[Array, " batch"], key: Array, flip: bool
+    images: Images, indices: Int[Array, " batch"] | None, key: Array, flip: bool
 ) -> Float[Array, "batch height width channel"]:
-    """Gathers, normalises and, if wanted, flips one batch, on the device."""
-    batch = normalise(jnp.take(images, indices, axis=0))  # [B, H, W, C]
+    """Gathers, normalises and, if wanted, flips one batch, on the device; without indices, of all the images."""
+    batch = normalise(images if indices is None else jnp.take(images, indices, axis=0))  # [B, H, W, C]
     if flip:
-        mirrored = jax.random.bernoulli(key, 0.5, (len(indices), 1, 1, 1))
+        mirrored = jax.random.bernoulli(key, 0.5, (len(batch), 1, 1, 1))
         batch = jnp.where(mirrored, batch[:, :, ::-1, :], batch)
     return batch
 
@@ -73,7 +76,7 @@ def take_step(
 ) -> tuple[State, Metrics]:
     """One step of one model, from the indices of its batch."""
     flip_key, update_key = jax.random.split(key)
-    batch = batch_at(images, indices, flip_key, config.flip)
+    batch = batch_at(images, None if config.apart else indices, flip_key, config.flip)
     if config.sharding is not None:  # the batch is split over the devices, and with it all the step computes
         batch = jax.lax.with_sharding_constraint(batch, config.sharding)
     return detector.update(state, batch, update_key)
@@ -210,6 +213,19 @@ def mean_metrics(totals: Totals, steps: int) -> dict[str, Any]:
     return {name: (np.asarray(value) / steps).tolist() for name, value in totals.sums.items()}
 
 
+def shardings(mesh: Mesh | None, batch_size: int) -> tuple[NamedSharding | None, Sharding]:
+    """How a batch lies on a mesh's devices, and how what is whole on each does; without a mesh, None and one device.
+
+    Raises:
+        UserError: If the mesh does not divide the batch.
+    """
+    if mesh is None:
+        return None, jnp.zeros(()).sharding  # the default device
+    if batch_size % mesh.size:
+        raise UserError(f"a batch of {batch_size} cannot be split evenly over {mesh.size} devices")
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
+
+
 def fit(
     detector: Detector,
     state: State,
@@ -241,12 +257,7 @@ def fit(
             divide it.
     """
     check_training_images(detector, state, images)
-    sharding, everywhere = None, jnp.zeros(()).sharding  # the default device
-    if mesh is not None:
-        if config.batch_size % mesh.size:
-            raise UserError(f"a batch of {config.batch_size} cannot be split evenly over {mesh.size} devices")
-        sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-        everywhere = NamedSharding(mesh, PartitionSpec())
+    sharding, everywhere = shardings(mesh, config.batch_size)
     # A new state and one read from a checkpoint are placed alike, so that both run the same compiled program.
     state, images = device.put((state, images), everywhere)
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)

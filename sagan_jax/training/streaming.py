@@ -1,23 +1,17 @@
-"""Training on photographs that do not fit in memory: decoded, cut and put on the device while the step runs.
+"""Training on photographs that do not fit in memory: a step a batch, from the batches of `training.stream_batches`."""
 
-The step is `training.loop.run_steps`, one batch at a time. Whole photographs come in the same order, and with the same
-keys, as from memory, so streaming changes no bit of the result. Patches are taken from a group of photographs at a
-time, each decoded once an epoch; their order depends on the seed and the epoch alone.
-"""
-
-import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from jaxtyping import UInt8
 
+from sagan_jax import device
 from sagan_jax.config import DensityConfig, TrainingConfig
 from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.data.photographs import Photographs
@@ -28,37 +22,14 @@ from sagan_jax.training.loop import (
     check_finite,
     mean_metrics,
     run_steps,
+    shardings,
     start_totals,
 )
 from sagan_jax.training.plan import Plan, epoch_plan, steps_of_epoch
+from sagan_jax.training.stream_batches import Stream, open_epoch
 
-GROUP_BYTES = 2**29  # of decoded photographs whose patches are shuffled together; two groups are in memory at a time
-THREADS = 8  # that decode
 WAITING = "waiting_for_images"
 """The metric's name: the share of an epoch's time in which no step ran because its batch was not there, at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """Training images that are decoded when needed: whole photographs of one size, or patches of photographs.
-
-    Attributes:
-        photographs: Where they come from.
-        patches: How they are cut, if they are.
-    """
-
-    photographs: Photographs
-    patches: Patches | None
-
-    def __len__(self) -> int:
-        return len(self.photographs) if self.patches is None else self.photographs.count_patches(self.patches)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """[H, W, C] of each image."""
-        if self.patches is None:
-            return self.photographs.shape[1:]
-        return (self.patches.size, self.patches.size, self.photographs.channels)
 
 
 def training_images(
@@ -106,27 +77,35 @@ def fit_stream(
     *,
     first_epoch: int = 0,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
 ) -> Iterator[tuple[int, State, dict[str, Any]]]:
     """As `training.loop.fit`, from a stream; its metrics have `WAITING` beside the detector's.
 
+    Of a mesh over several hosts, each host reads and decodes its own part of every batch.
+
     Raises:
         NotFiniteError: If a metric was not finite in some step.
-        UserError: If the images do not fill one batch, or a file can no longer be read.
+        UserError: If the images do not fill one batch, the mesh does not divide it, there are fewer photographs to cut
+            than hosts, or a file can no longer be read.
     """
     count, key = len(stream), jax.random.key(config.seed)
-    state = jax.device_put(state, jnp.zeros(()).sharding)
+    sharding, everywhere = shardings(mesh, config.batch_size)
+    step = StepConfig(config.flip, sharding, apart=sharding is not None)
+    state = device.put(state, everywhere)
     plan = epoch_plan(key, first_epoch, count, config)
-    batches = open_epoch(stream, plan, config.seed, first_epoch)
+    batches = open_epoch(stream, plan, config.seed, first_epoch, sharding)
     try:
         for epoch in range(first_epoch, config.epochs):
             steps = steps_of_epoch(epoch, count, config)
-            state, metrics = stream_epoch(
-                detector, state, batches, plan, StepConfig(config.flip), epoch, progress, steps=steps
-            )
+            # A batch is all the images there are, taken in order. On one device they are gathered all the same: only
+            # so does the step compile to the program that it is from memory, which gives the same bits.
+            own = jnp.broadcast_to(jnp.arange(config.batch_size), (steps, config.batch_size))
+            placed = device.put(plan._replace(order=own), everywhere)
+            state, metrics = stream_epoch(detector, state, batches, placed, step, epoch, progress)
             batches.close()
             if epoch + 1 < config.epochs:  # decoding begins while the caller still scores and saves this epoch
                 plan = epoch_plan(key, epoch + 1, count, config)
-                batches = open_epoch(stream, plan, config.seed, epoch + 1)
+                batches = open_epoch(stream, plan, config.seed, epoch + 1, sharding)
             yield epoch + 1, state, metrics
     finally:
         batches.close()
@@ -140,15 +119,15 @@ def stream_epoch(
     config: StepConfig,
     epoch: int,
     progress: Progress | None,
-    *,
-    steps: int,
 ) -> tuple[State, dict[str, Any]]:
-    """An epoch of so many steps, a call a step; the next batch is fetched while a step runs."""
-    size = plan.order.shape[1]
+    """An epoch of the plan's steps, a call a step; the next batch is fetched while a step runs.
+
+    The plan's order is that within each batch. It lies on the devices that the state does.
+    """
+    steps = len(plan.order)
     started = shown = time.monotonic()
     waited = 0.0
     totals = None
-    own = plan._replace(order=jnp.broadcast_to(jnp.arange(size), (steps, size)))  # a batch is all the images there are
     if progress:
         progress(epoch, 0, steps, {})
     for i in range(steps):
@@ -156,12 +135,12 @@ def stream_epoch(
         batch = next(batches)
         arrived = time.monotonic()
         if totals is None:
-            totals = start_totals(detector, state, batch, own, config)
-            state, totals, own = jax.device_put((state, totals, own), batch.sharding)
+            totals = start_totals(detector, state, batch, plan, config)
+            totals = device.put(totals, plan.order.sharding)
         if totals.first_bad_step.is_ready():  # the step before has ended since, or before: all of it counts as waiting
             waited += arrived - asked
         check_finite(totals, epoch, steps)
-        state, totals = run_steps(detector, state, totals, batch, own, i, i + 1, config)
+        state, totals = run_steps(detector, state, totals, batch, plan, i, i + 1, config)
         if progress and time.monotonic() - shown > 1:
             shown = time.monotonic()
             progress(epoch, i + 1, steps, mean_metrics(totals, i + 1))
@@ -171,64 +150,3 @@ def stream_epoch(
     if progress:
         progress(epoch, steps, steps, metrics)
     return state, metrics | {WAITING: round(waited / (time.monotonic() - started), 4)}
-
-
-def open_epoch(stream: Stream, plan: Plan, seed: int, epoch: int) -> Any:
-    """An epoch's batches, uint8 on the device, as grain's iterator; decoding begins at once.
-
-    Args:
-        stream: The images.
-        plan: Their order, if they are whole photographs, and the batch size.
-        seed: With `epoch`, all that the order of patches depends on.
-        epoch: The epoch's number from 0.
-    """
-    batch_size, photographs, threads = plan.order.shape[1], stream.photographs, min(THREADS, os.cpu_count() or 1)
-    if stream.patches is None:
-        order = np.asarray(plan.order).ravel()
-        images = grain.MapDataset.source(photographs.take(order)).to_iter_dataset(
-            grain.ReadOptions(threads, 2 * batch_size)
-        )
-    else:
-        rng = np.random.default_rng((seed, epoch))
-        passes = -(-plan.order.size // len(stream))  # as `plan_epoch` counts them
-        order = np.concatenate([rng.permutation(len(photographs)) for _ in range(passes)])
-        group = max(2, GROUP_BYTES // (int(photographs.sizes.prod(axis=1).max()) * photographs.channels))
-        decoded = grain.MapDataset.source(photographs.take(order)).to_iter_dataset(grain.ReadOptions(threads, group))
-        groups = decoded.batch(group, drop_remainder=False, batch_fn=list)
-        images = grain.experimental.FlatMapIterDataset(groups, Deal(stream.patches, rng))
-    batches = grain.experimental.device_put(
-        images.batch(batch_size, drop_remainder=True), jnp.zeros(()).sharding, cpu_buffer_size=2, device_buffer_size=2
-    )
-    iterator = iter(batches)
-    iterator.start_prefetch()
-    return iterator
-
-
-class Dealt:
-    """The patches of a group of photographs, shuffled together, each cut when it is asked for."""
-
-    def __init__(self, photographs: Sequence[np.ndarray], patches: Patches, rng: np.random.Generator) -> None:
-        self.photographs, self.size = photographs, patches.size
-        corners = [windows(image.shape[0], image.shape[1], *patches) for image in photographs]
-        owners = np.repeat(np.arange(len(corners)), [len(places) for places in corners])
-        self.places = rng.permutation(np.column_stack([owners, np.concatenate(corners)]))  # photograph, row, column
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        photograph, row, column = self.places[index]
-        return self.photographs[photograph][row : row + self.size, column : column + self.size]
-
-
-class Deal(grain.experimental.FlatMapTransform):
-    """grain's name for turning one element into many: a group of photographs into its patches."""
-
-    max_fan_out = 2**31
-
-    def __init__(self, patches: Patches, rng: np.random.Generator) -> None:
-        self.patches, self.rng = patches, rng
-
-    def flat_map(self, element: Sequence[np.ndarray]) -> Any:
-        """Shuffles the group's patches; called in the order of the groups, by one thread."""
-        return Dealt(element, self.patches, self.rng)
