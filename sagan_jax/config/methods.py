@@ -6,6 +6,12 @@ from typing import Literal
 from sagan_jax.errors import require
 
 Precision = Literal["float32", "bf16"]
+DamageKind = Literal[
+    "curve", "scratch", "blob", "box", "other_image", "other_place", "colour", "light", "blur", "surroundings"
+]
+"""The shapes of a damaged region, the first four, and what one is filled with."""
+_SHAPES = frozenset({"curve", "scratch", "blob", "box"})
+_LINE_FILLINGS = frozenset({"other_image", "colour", "light", "surroundings"})  # areas have two more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,8 @@ class RestorationConfig:
     """Share of damaged regions that are curves and scratches; the others are blobs and boxes."""
     opacity: float = 0.5
     """The least opacity of damage, over 0 and at most 1."""
+    not_drawn: tuple[DamageKind, ...] = ()
+    """Shapes and fillings of damage that are not drawn, because normal images have such things."""
     damage_floor: float = 0.02
     """Added to the damage found at a pixel, before the readings of the map are multiplied."""
     worst_share: float = 0.01
@@ -89,6 +97,13 @@ class RestorationConfig:
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         for name in ("opacity", "worst_share"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "over 0 and at most 1")
+        for kinds in (_SHAPES, _LINE_FILLINGS):
+            require(
+                not kinds <= set(self.not_drawn),
+                "not_drawn",
+                self.not_drawn,
+                f"without one of {', '.join(sorted(kinds))}",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

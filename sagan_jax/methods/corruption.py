@@ -5,7 +5,7 @@ another place, a flat colour, another light, a blur, the surroundings. The whole
 first, which is no damage. No image of a defect has a part in it. docs/restoration.md shows examples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 import jax
@@ -16,8 +16,24 @@ from jaxtyping import Bool, Float
 
 from sagan_jax.config import RestorationConfig
 
-_FILLINGS = 6
-_AREA_CHANCES, _LINE_CHANCES = (0.20, 0.15, 0.25, 0.20, 0.05, 0.15), (0.05, 0.0, 0.45, 0.45, 0.0, 0.05)
+_LINES, _AREAS = {"curve": 0.6, "scratch": 0.4}, {"blob": 0.75, "box": 0.25}
+"""How often each shape is drawn, of the lines and of the others."""
+_OF_AREAS = {
+    "other_image": 0.20,
+    "other_place": 0.15,
+    "colour": 0.25,
+    "light": 0.20,
+    "blur": 0.05,
+    "surroundings": 0.15,
+}
+_OF_LINES = _OF_AREAS | {
+    "other_image": 0.05,
+    "other_place": 0.0,
+    "colour": 0.45,
+    "light": 0.45,
+    "blur": 0.0,
+    "surroundings": 0.05,
+}
 """How often each filling is drawn. A line filled with much the same texture is seen by nobody."""
 _SEEN = 0.05
 """How far a pixel must be from what it was to count as damaged, on the scale [-1, 1]."""
@@ -31,7 +47,7 @@ def damage(
     Args:
         key: Decides everything drawn.
         images: Normal images in [-1, 1].
-        config: How much of it is lines, how opaque it is, how many images stay whole.
+        config: How much of it is lines, how opaque it is, how many images stay whole, which kinds are left out.
 
     Returns:
         The damaged images in [-1, 1], and their masks: 1 where an image visibly changed, else 0.
@@ -40,7 +56,7 @@ def damage(
     region_key, shift_key, texture_key, kind_key, draw_key = jax.random.split(key, 5)
     uniform = _uniform(draw_key, (batch, 1, 1, channels), 16)
 
-    regions, thin = _regions(region_key, (2 * batch, height, width), config.lines)  # [2B, H, W], [2B]
+    regions, thin = _regions(region_key, (2 * batch, height, width), config)  # [2B, H, W], [2B]
     second = jnp.where(uniform(0.0, 1.0)[..., 0] < 0.5, regions[batch:], 0.0)
     region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
 
@@ -62,8 +78,8 @@ def damage(
 
     area_key, line_key = jax.random.split(kind_key)
     of_area, of_line = (
-        jax.random.choice(k, _FILLINGS, (batch,), p=jnp.array(chances))
-        for k, chances in ((area_key, _AREA_CHANCES), (line_key, _LINE_CHANCES))
+        jax.random.choice(k, len(fillings), (batch,), p=jnp.array(_shares(chances, config)))
+        for k, chances in ((area_key, _OF_AREAS), (line_key, _OF_LINES))
     )
     kind = jnp.where(thin[:batch], of_line, of_area)
     filling = jnp.take_along_axis(fillings, kind[None, :, None, None, None], axis=0)[0]
@@ -117,9 +133,12 @@ def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int,
 
 
 def _regions(
-    key: Array, shape: tuple[int, int, int], lines: float
+    key: Array, shape: tuple[int, int, int], config: RestorationConfig
 ) -> tuple[Float[Array, "batch height width"], Bool[Array, " batch"]]:
     """Soft masks of one region each: a curve or a scratch with chance `lines`, else a blob or a box. Which are thin."""
+    (curves, scratches), (blobs, boxes) = (_shares(shapes, config) for shapes in (_LINES, _AREAS))
+    lines = config.lines if blobs + boxes else 1.0
+    lines = lines if curves + scratches else 0.0
     batch, height, width = shape
     draw_key, field_key, level_key = jax.random.split(key, 3)
     uniform = _uniform(draw_key, (batch, 1, 1), 24)
@@ -148,10 +167,16 @@ def _regions(
     box = jnp.minimum(long - jnp.abs(u), short - jnp.abs(v))
 
     draw = uniform(0.0, 1.0)
-    area = jnp.where(draw < lines + 0.75 * (1 - lines), blob, box)
-    inside = jnp.where(draw < 0.6 * lines, curve, jnp.where(draw < lines, scratch, area))
+    area = jnp.where(draw < lines + blobs * (1 - lines), blob, box)
+    inside = jnp.where(draw < curves * lines, curve, jnp.where(draw < lines, scratch, area))
     soft = jax.nn.sigmoid(2 * inside / log_uniform(0.4, 2.0))  # a soft edge, or the seam is all that is learned
     return soft, draw[:, 0, 0] < lines
+
+
+def _shares(chances: Mapping[str, float], config: RestorationConfig) -> tuple[float, ...]:
+    """How often each is drawn, with what is left out at 0 and the others in proportion; all 0 if none is left."""
+    left = [0.0 if name in config.not_drawn else chance for name, chance in chances.items()]
+    return tuple(chance / (sum(left) or 1.0) for chance in left)
 
 
 def _uniform(key: Array, shape: tuple[int, ...], most: int) -> Callable[..., Array]:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.ablation import ABLATED, Run, difference_table, paired_difference, recorded, settings_of
+from experiments.ablation import ABLATED, DAMAGED, Run, difference_table, paired_difference, recorded, settings_of
 
 
 def test_the_paired_difference_is_students_by_hand():
@@ -24,6 +24,15 @@ def test_the_three_differ_in_the_part_alone(training):
         assert same == how
 
 
+def test_a_kind_of_damage_that_is_not_drawn_is_all_that_differs():
+    whole, how = settings_of(Run("set", "restoration", "all damage", 3, 32, 8, 100))
+    assert (whole, how) == settings_of(Run("set", "restoration", "both", 3, 32, 8, 100))
+    for part, changed in DAMAGED.items():
+        settings, same = settings_of(Run("set", "restoration", part, 3, 32, 8, 100))
+        assert settings.repair == dataclasses.replace(whole.repair, **changed)
+        assert (dataclasses.replace(settings, repair=whole.repair), same) == (whole, how)
+
+
 def test_a_seed_without_its_pair_does_not_count():
     made = {"dataset": "screws", "training": "published", "size": 32, "width": 16, "steps": 600}
     lines = [
@@ -31,8 +40,11 @@ def test_a_seed_without_its_pair_does_not_count():
         made | {"part": "both", "seed": 1, "auroc": 0.6},
         made | {"part": "no attention", "seed": "0", "auroc": "0.7"},
         made | {"part": "plain convolutions", "seed": 2, "auroc": 0.9},
+        made | {"part": "all damage", "seed": 0, "auroc": 0.9},
+        made | {"part": "opaque", "seed": 0, "auroc": 0.7},
     ]
-    _, line = difference_table(lines).splitlines()
+    _, line, damage = difference_table(lines).splitlines()
+    assert damage.split()[:6] == ["screws", "published", "opaque", "1", "0.900", "0.700"]
     assert line.split()[:6] == ["screws", "published", "attention", "1", "0.800", "0.700"]
     assert "+0.100" in line
     assert recorded(lines[2]) == Run("screws", "published", "no attention", 0, 32, 16, 600)

@@ -1,5 +1,7 @@
 """Synthetic damage: what stays whole, what is marked, what is drawn from the key."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from scipy import ndimage
 
 from sagan_jax.config import RestorationConfig
+from sagan_jax.errors import UserError
 from sagan_jax.methods.corruption import damage, gaussian, other_light
 
 DAMAGE = jax.jit(damage, static_argnames="config")
@@ -70,3 +73,33 @@ def test_a_blur_keeps_what_is_even_and_the_sum_of_its_weights():
     np.testing.assert_allclose(gaussian(9, 2.0).sum(axis=1), np.ones(9), rtol=1e-6)
     weights = np.exp(-0.5 * np.arange(-4, 5) ** 2 / 4.0)
     np.testing.assert_allclose(gaussian(9, 2.0)[4], weights / weights.sum(), rtol=1e-6)
+
+
+def test_kinds_that_are_not_drawn_are_not_drawn(images, key):
+    grey = jnp.zeros_like(images)  # in a grey world only another colour or another light is seen
+    alone = replace(CONFIG, not_drawn=("other_image", "other_place", "blur", "surroundings", "colour"), opacity=1.0)
+    lit, mask = DAMAGE(key, grey, alone)
+    low, high = np.asarray(lit).min(axis=(1, 2)), np.asarray(lit).max(axis=(1, 2))
+    assert (low * high >= 0).all()  # each is brighter in places or darker, not both: one light a region
+    assert np.asarray(mask).any()
+    unseen = replace(alone, not_drawn=("light", "colour", "surroundings"))
+    assert not DAMAGE(key, grey, unseen)[1].any()
+
+
+def test_lines_are_thinner_than_areas(images, key):
+    colour = ("other_image", "other_place", "blur", "surroundings", "light")
+    lines, areas = (
+        replace(CONFIG, not_drawn=(*colour, *shapes), lines=0.5) for shapes in (("blob", "box"), ("curve", "scratch"))
+    )
+    grey = jnp.zeros((64, 64, 64, 1))
+    narrow, wide = (ndimage.grey_erosion(np.asarray(DAMAGE(key, grey, kind)[1]), (1, 7, 7)) for kind in (lines, areas))
+    assert wide.any(axis=(1, 2)).mean() > 2 * narrow.any(axis=(1, 2)).mean()
+
+
+@pytest.mark.parametrize(
+    "not_drawn",
+    [("curve", "scratch", "blob", "box"), ("other_image", "colour", "light", "surroundings")],
+)
+def test_damage_of_no_kind_is_refused(not_drawn):
+    with pytest.raises(UserError, match="not_drawn"):
+        RestorationConfig(not_drawn=not_drawn)
