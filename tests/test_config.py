@@ -1,6 +1,10 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from sagan_jax.config import JudgingConfig, OutputConfig, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.config.as_json import settings_from_json, settings_to_json
 from sagan_jax.errors import UserError
 
 
@@ -48,3 +52,15 @@ def test_a_methods_own_scoring_is_left_out_so_that_older_runs_are_read():
     assert "scoring" not in TrainingConfig().as_json()
     assert TrainingConfig(scoring="density").as_json() == TrainingConfig().as_json() | {"scoring": "density"}
     assert TrainingConfig(**TrainingConfig().as_json()) == TrainingConfig()
+
+
+def test_settings_come_back_from_json_and_what_older_runs_lack_is_left_out():
+    settings = sagan_preset("inspection")
+    stored = json.loads(json.dumps(settings_to_json(settings)))
+    assert "not_drawn" not in stored["repair"]
+    assert settings_from_json(SaganConfig, stored) == settings
+    changed = replace(settings, repair=replace(settings.repair, not_drawn=("curve", "light")))
+    stored = settings_to_json(changed)
+    assert stored == json.loads(json.dumps(stored))  # or a checkpoint would differ from its own configuration
+    assert settings_from_json(SaganConfig, stored) == changed
+    assert "repair" not in settings_to_json(SaganConfig())
