@@ -1,23 +1,35 @@
 """The preset for inspection on several sets and seeds: what `sagan train DIR` comes to, with no further flag.
 
     python -m experiments.inspection --folders wood_screw_crops crackforest_patches --seeds=3
+    python -m experiments.inspection --folders wood_screw_crops --scores published density --seeds=1
 
-Trains what the folder of runs lacks, then collects every finished run below it, those of `experiments.bolts
---preset=inspection` too, into one CSV file, and prints a line a set. Five minutes of 2 cores a run at 64 px. Expect a
-mean AUROC of about 0.98 on the screws and 0.91 on the cracks.
+Trains what the folder of runs lacks, then collects every finished run below it, those of `experiments.bolts` too, into
+one CSV file, and prints a line a set and score. Five minutes of 2 cores a run at 64 px; SAGAN as published, by its own
+score or by the density, a minute or two. Expect a mean AUROC of about 0.98 on the screws and 0.91 on the cracks.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from experiments.record import write_results
-from sagan_jax.config import require
+from sagan_jax.config import TrainingConfig, require
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 from sagan_jax.runs.provenance import PROVENANCE
+from sagan_jax.training.plan import all_steps
+
+ScoreKind = Literal["restoration", "published", "density"]
+"""SAGAN trained to repair; as published; as published, with the density in place of its own score."""
+TRAINED_WITH: dict[ScoreKind, tuple[str, ...]] = {
+    "restoration": (),
+    "published": ("--preset=paper", "--epochs=20"),
+    "density": ("--preset=paper", "--epochs=20", "--scoring=density"),
+}
+"""What `sagan train` is given for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +38,14 @@ class Inspection:
 
     folders: tuple[Path, ...] = ()
     """Folders of photographs with a test set; none to collect alone."""
+    scores: tuple[ScoreKind, ...] = ("restoration",)
+    """What is trained: the preset for inspection, SAGAN as published, the same with the density."""
     seeds: int = 3
     """How many seeds, from 0 on."""
     size: int = 64
     """Side in pixels of the images."""
     runs: Path = Path("runs/inspection")
-    """The folder of runs: each is in SET/seedN."""
+    """The folder of runs: each is in SET/SCORE/seedN."""
     out: Path = Path("inspection.csv")
     """The CSV file, written anew."""
 
@@ -45,15 +59,15 @@ class Inspection:
         from sagan_jax.cli import main as sagan
 
         for seed in range(self.seeds):  # one seed of every set before second seeds
-            for folder in self.folders:
-                out = self.runs / folder.resolve().name / f"seed{seed}"
+            for folder, score in product(self.folders, self.scores):
+                out = self.runs / folder.resolve().name / score / f"seed{seed}"
                 if not (out / "result.json").exists():
-                    code = sagan(["train", str(folder), f"--size={self.size}", f"--seed={seed}", f"--out={out}"])
-                    if code:
+                    flags = [f"--size={self.size}", f"--seed={seed}", f"--out={out}", *TRAINED_WITH[score]]
+                    if code := sagan(["train", str(folder), *flags]):
                         raise UserError(f"training on {folder} ended with {code}; what it printed says why")
         lines = collect_inspection(self.runs)
         if not lines:
-            raise UserError(f"{self.runs} has no finished run of the preset for inspection; name --folders to train on")
+            raise UserError(f"{self.runs} has no finished run; name --folders to train on")
         write_results(self.out, lines)
         print(inspection_table(lines))
 
@@ -62,6 +76,8 @@ class InspectionRow(NamedTuple):
     """One run, scored strictly; intervals are 95 %. What a set without masks does not have is empty."""
 
     dataset: str
+    score: ScoreKind
+    steps: int
     seed: int
     size: int
     auroc: float
@@ -79,11 +95,11 @@ class InspectionRow(NamedTuple):
 
 
 def collect_inspection(runs: Path) -> list[dict[str, Any]]:
-    """The lines of every finished run below a folder that learned to repair, with what made them."""
+    """The lines of every finished run of SAGAN below a folder, with what made them."""
     lines = []
     for path in sorted(runs.rglob("result.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        if result["model"].get("repair", {}).get("restoration") and "strict" in result:
+        if result["method"] == "sagan" and "strict" in result:
             made = {name: result["provenance"][name] for name in PROVENANCE}
             lines.append(inspection_row(result)._asdict() | made)
     return lines
@@ -95,12 +111,18 @@ def inspection_row(result: Mapping[str, Any]) -> InspectionRow:
     threshold = strict.get("threshold", {})
     rate = threshold.get("false_positive_rate_interval", {})
 
+    training = TrainingConfig(**result["training"])
+    images = result["images"]["train"]
+    repairs = result["model"].get("repair", {}).get("restoration", False)
+
     def rounded(value: float | str) -> float | str:
         return value if isinstance(value, str) else round(value, 4)
 
     return InspectionRow(
         dataset=result["dataset"],
-        seed=result["training"]["seed"],
+        score="restoration" if repairs else "density" if training.scoring == "density" else "published",
+        steps=all_steps(images, training),
+        seed=training.seed,
         size=result["image_shape"][0],
         auroc=round(strict["auroc"]["value"], 4),
         low=round(strict["auroc"]["low"], 4),
@@ -118,14 +140,15 @@ def inspection_row(result: Mapping[str, Any]) -> InspectionRow:
 
 
 def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line a set: the mean over its seeds of each figure, and the lowest and the highest AUROC of a seed."""
+    """A line a set, score and steps: the mean over seeds of each figure, and the lowest and highest AUROC of a seed."""
     columns = ("auroc", "pixel_auroc", "floor", "floor_pixel_auroc", "false_positive_rate", "recall")
     text = [
-        f"{'set':<28}{'seeds':>5}{'AUROC':>8}   {'seeds from, to':<16}{'pixels':>7}{'floor':>8}{'pixels':>8}{'FPR':>7}"
-        f"{'recall':>8}"
+        f"{'set':<31}{'score':<12}{'steps':>6}{'seeds':>6}{'AUROC':>8}   {'seeds from, to':<16}{'pixels':>7}"
+        f"{'floor':>8}{'pixels':>8}{'FPR':>7}{'recall':>8}"
     ]
-    for name in dict.fromkeys((line["dataset"], line["size"]) for line in lines):
-        of_set = [line for line in lines if (line["dataset"], line["size"]) == name]
+    kinds = ("dataset", "size", "score", "steps")
+    for kind in dict.fromkeys(tuple(line[name] for name in kinds) for line in lines):
+        of_set = [line for line in lines if tuple(line[name] for name in kinds) == kind]
         values = [float(line["auroc"]) for line in of_set]
         means = []
         for column in columns:
@@ -134,8 +157,8 @@ def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
         auroc, pixels, floor, floor_pixels, rate, recall = means
         spread = f"{min(values):.3f}, {max(values):.3f}"
         text.append(
-            f"{name[0]:<28}{len(of_set):>5}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}{floor_pixels:>8}{rate:>7}"
-            f"{recall:>8}"
+            f"{kind[0]:<31}{kind[2]:<12}{kind[3]:>6}{len(of_set):>6}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}"
+            f"{floor_pixels:>8}{rate:>7}{recall:>8}"
         )
     return "\n".join(text)
 

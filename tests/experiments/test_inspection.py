@@ -10,7 +10,7 @@ from experiments.inspection import collect_inspection, inspection_table, main
 PROVENANCE = {"commit": "abc", "date": "2026-01-01", "machine": "cpu", "command": "sagan train screws"}
 
 
-def result_of(seed, auroc, *, restoration=True, masks=True):
+def result_of(seed, auroc, *, restoration=True, masks=True, **training):
     """As a run's `result.json`, of what is read from it."""
     strict = {
         "auroc": {"value": auroc, "low": auroc - 0.05, "high": auroc + 0.01},
@@ -24,30 +24,40 @@ def result_of(seed, auroc, *, restoration=True, masks=True):
         strict["pixel_auroc"] = {"value": 0.9}
     return {
         "dataset": "screws",
+        "method": "sagan",
         "image_shape": [64, 64, 3],
         "model": {"repair": {"restoration": restoration}},
-        "training": {"seed": seed},
+        "training": {"seed": seed, "epochs": 2, "batch_size": 16} | training,
         "strict": strict,
         "floor": {"auroc_worst": {"value": 0.3}},
-        "images": {"held_out": 44},
+        "images": {"train": 250, "held_out": 44},
         "train_seconds": 280.0,
         "provenance": PROVENANCE | {"seed": seed, "python": "3.11"},
     }
 
 
-def test_runs_are_collected_with_what_made_them_and_a_line_a_set_has_their_mean(tmp_path, capsys):
-    for seed, auroc in enumerate((0.9, 0.98)):
-        (tmp_path / f"screws/seed{seed}").mkdir(parents=True)
-        (tmp_path / f"screws/seed{seed}/result.json").write_text(json.dumps(result_of(seed, auroc, masks=seed == 0)))
-    (tmp_path / "published").mkdir()
-    (tmp_path / "published/result.json").write_text(json.dumps(result_of(0, 0.3, restoration=False)))
+def test_runs_are_collected_with_what_made_them_and_a_line_a_set_and_score_has_their_mean(tmp_path, capsys):
+    made = {
+        "a": result_of(0, 0.9, steps=2000),
+        "b": result_of(1, 0.98, steps=2000, masks=False),
+        "c": result_of(0, 0.3, restoration=False),
+        "d": result_of(0, 0.4, restoration=False, scoring="density"),
+        "e": result_of(0, 0.5) | {"method": "ganomaly"},
+    }
+    for name, result in made.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert main([f"--runs={tmp_path}", f"--out={tmp_path / 'out.csv'}"]) == 0
-    _, line = capsys.readouterr().out.splitlines()
-    assert line.split() == ["screws", "2", "0.940", "0.900,", "0.980", "0.900", "0.300", "0.080", "0.750"]
-    first, second = collect_inspection(tmp_path)
+    _, line, *others = capsys.readouterr().out.splitlines()
+    expected = ["screws", "restoration", "2000", "2", "0.940", "0.900,", "0.980", "0.900", "0.300", "0.080", "0.750"]
+    assert line.split() == expected
+    first, second, *rest = collect_inspection(tmp_path)
     assert (first["auroc"], first["low"], first["held_out"], first["commit"]) == (0.9, 0.85, 44, "abc")
     assert (second["pixel_auroc"], second["seed"]) == ("", 1)
-    assert inspection_table([first]).splitlines()[1].split()[1:3] == ["1", "0.900"]
+    two_epochs = 2 * (250 // 16)
+    assert [(row["score"], row["steps"]) for row in rest] == [("published", two_epochs), ("density", two_epochs)]
+    assert [line.split()[1] for line in others] == ["published", "density"]
+    assert inspection_table([first]).splitlines()[1].split()[3:5] == ["1", "0.900"]
 
 
 @pytest.mark.parametrize(("flag", "message"), [("--seeds=0", "at least 1"), ("--runs=nowhere", "no finished run")])
