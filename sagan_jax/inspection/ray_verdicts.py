@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -176,17 +177,20 @@ def _plan(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
-    return ray.data.from_arrow(blocks).map_batches(
-        Judge,
-        batch_size=None,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        fn_constructor_args=(contents, limit, device if kind != "CPU" else "cpu", method),
-        max_restarts=-1,
-        max_task_retries=TRIES,
-        **resources,
-    )
+    with warnings.catch_warnings():
+        # How often an actor may die has no parameter of its own; without, Ray would try one block for ever.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        return ray.data.from_arrow(blocks).map_batches(
+            Judge,
+            batch_size=block,  # as many as there are in one; on GPUs Ray wants to know
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            fn_constructor_args=(contents, limit, device if kind != "CPU" else "cpu", method),
+            max_restarts=-1,
+            max_task_retries=TRIES,
+            **resources,
+        )
 
 
 def files_block(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table":

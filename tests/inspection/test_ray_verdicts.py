@@ -52,10 +52,13 @@ def photographs(tmp_path_factory):
 
 
 ON_RAY = """
-import json, sys
+import json, os, sys
 import ray
 try:
-    ray.init(num_cpus=2, object_store_memory=200_000_000, include_dashboard=False, log_to_driver=False)
+    gpus, store = int(os.environ["GPUS"]), 200_000_000
+    ray.init(
+        num_cpus=2, num_gpus=gpus, object_store_memory=store, include_dashboard=False, log_to_driver=False
+    )
 except Exception as error:  # Ray waits half a minute for its own processes
     sys.exit(f"Ray does not start: {error}")
 from sagan_jax.cli import main
@@ -64,7 +67,7 @@ with open(sys.argv[2], "w") as file:
 """
 
 
-def on_ray(folder, *commands, dies="nowhere"):
+def on_ray(folder, *commands, dies="nowhere", gpus=0):
     """Runs commands in a process with a Ray of two workers, which `--ray=local` uses as it is.
 
     A process of its own, as Ray leaves more behind in one than these tests' strictness about warnings allows.
@@ -73,17 +76,23 @@ def on_ray(folder, *commands, dies="nowhere"):
         folder: Where the exit codes may be written.
         commands: The commands' arguments.
         dies: The file that `dying_detector` looks for.
+        gpus: How many Ray believes that there are; JAX, which finds none, computes on the CPU.
 
     Returns:
         The exit codes, and all that was printed on standard output.
     """
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]), "DIES": str(dies)}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "DIES": str(dies),
+        "GPUS": str(gpus),
+    }
     codes = folder / "codes.json"
     python = [sys.executable, "-c", ON_RAY, json.dumps(commands), str(codes)]
     done = subprocess.run(python, env=env, capture_output=True, text=True, check=False)
     if "Ray does not start" in done.stderr:
         pytest.skip("Ray does not start on a machine as busy as this")
     assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
     return json.loads(codes.read_text()), done.stdout
 
 
@@ -127,11 +136,11 @@ def test_two_workers_give_the_verdicts_of_one_machine_from_disk_and_from_a_store
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_no_verdict(run, photographs, of_one_machine, tmp_path):
+def test_a_worker_with_a_gpu_that_is_killed_costs_no_verdict(run, photographs, of_one_machine, tmp_path):
     (flag := tmp_path / "flag").touch()
     out = tmp_path / "killed.csv"
     arguments = (run, out, photographs, "gone.png", "--ray=local")
-    codes, _ = on_ray(tmp_path, command(*arguments, method="dying_detector:METHOD"), dies=flag)
+    codes, _ = on_ray(tmp_path, command(*arguments, method="dying_detector:METHOD"), dies=flag, gpus=2)
     assert not flag.exists()  # a worker met it, and was killed
     assert codes == [of_one_machine[0]]
     assert out.read_bytes() == of_one_machine[1].read_bytes()
