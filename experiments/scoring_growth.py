@@ -10,7 +10,7 @@ seconds by the clock there are those of processors, of all processes together, R
 machine changes them little. A straight line through the points of a number of actors has what starting costs and what a
 photograph costs; the printed reckoning to 100,000,000 rests on it alone.
 
-Takes ten minutes on 2 quiet cores. An actor counts as one CPU, but XLA and the decoders use whatever the machine has.
+Takes four minutes on 2 quiet cores. An actor counts as one CPU, but XLA and the decoders use whatever the machine has.
 """
 
 import contextlib
