@@ -1,7 +1,7 @@
 """The paper's two claims, strictly: attention on the skips helps; depthwise-separable convolutions cost nothing.
 
     python -m experiments.ablation --folders wood_screw_crops crackforest_patches
-    python -m experiments.ablation --of=damage --folders wood_screw_crops crackforest_patches --out=damage_kinds.csv
+    python -m experiments.ablation --parts=damage --folders wood_screw_crops crackforest_patches --out=damage_kinds.csv
 
 SAGAN is trained with both, without attention, and with plain convolutions; as published, and to repair. The second
 command asks what each kind of synthetic damage is worth to a generator that repairs, by leaving it out. Seeds are
@@ -55,7 +55,7 @@ class Ablation:
 
     folders: tuple[Path, ...]
     """Folders of photographs with a test set."""
-    of: Literal["claims", "damage"] = "claims"
+    parts: Literal["claims", "damage"] = "claims"
     """What is left out: attention and depthwise-separable convolutions, or kinds of synthetic damage."""
     seeds: int = 5
     """How many seeds, from 0 on."""
@@ -86,11 +86,11 @@ class Ablation:
         for split in splits:
             if not split.test_labels.any() or split.test_labels.all():
                 raise UserError(f"{split.name} has no test set with normal and abnormal images")
-        trainings = ("published", "restoration") if self.published and self.of == "claims" else ("restoration",)
+        trainings = ("published", "restoration") if self.published and self.parts == "claims" else ("restoration",)
         for seed in range(self.seeds):  # one seed of everything before second seeds
             for split in splits:
                 for training in trainings:
-                    for part in ABLATED if self.of == "claims" else DAMAGED:
+                    for part in ABLATED if self.parts == "claims" else DAMAGED:
                         run = Run(split.name, training, part, seed, self.size, self.width, self.steps)
                         if any(recorded(line) == run for line in lines):
                             continue

@@ -3,8 +3,9 @@
 import dataclasses
 
 import pytest
+from photographs import picture, save
 
-from experiments.ablation import ABLATED, DAMAGED, Run, difference_table, paired_difference, recorded, settings_of
+from experiments.ablation import ABLATED, DAMAGED, Run, difference_table, main, paired_difference, recorded, settings_of
 
 
 def test_the_paired_difference_is_students_by_hand():
@@ -48,3 +49,13 @@ def test_a_seed_without_its_pair_does_not_count():
     assert line.split()[:6] == ["screws", "published", "attention", "1", "0.800", "0.700"]
     assert "+0.100" in line
     assert recorded(lines[2]) == Run("screws", "published", "no attention", 0, 32, 16, 600)
+
+
+@pytest.mark.parametrize("parts", ["claims", "damage"])
+def test_a_folder_without_a_test_set_is_refused_by_either_command(parts, tmp_path, capsys):
+    for i in range(3):
+        save(tmp_path / "photographs" / "train" / "good" / f"{i}.png", picture(i, (32, 32, 3)))
+    flags = [f"--parts={parts}", "--folders", str(tmp_path / "photographs"), f"--out={tmp_path / 'out.csv'}"]
+    assert main(flags) == 2
+    assert "has no test set with normal and abnormal images" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
