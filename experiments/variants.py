@@ -3,7 +3,8 @@
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, get_args
 
-from sagan_jax.config import Preset, TrainingConfig
+from sagan_jax.config import Preset, TrainingConfig, settings_from_json, settings_to_json
+from sagan_jax.errors import UserError
 from sagan_jax.methods.table import METHODS
 
 
@@ -32,6 +33,14 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+def unchanged(settings: Any, model: dict[str, Any]) -> bool:
+    """Whether a run's settings are these; those that it does not have came into being after it, and count so."""
+    try:
+        return settings_from_json(type(settings), settings_to_json(settings) | model) == settings
+    except (TypeError, UserError):  # it has one that these do not have, or a value that they cannot have
+        return False
+
+
 def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> tuple[str, str]:
     """The variant that a run's configuration is of, and its settings in words.
 
@@ -48,8 +57,8 @@ def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> t
     def known() -> tuple[str, str]:
         for preset in get_args(Preset):
             for name, variant in VARIANTS.items():
-                settings = asdict(variant.model(preset))
-                if variant.method == method and settings == settings | model:
+                settings = variant.model(preset)
+                if variant.method == method and unchanged(settings, model):
                     return name, preset
         return method, "other"
 
