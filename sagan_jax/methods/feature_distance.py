@@ -1,11 +1,14 @@
 """How unfamiliar a network's features are: their distance from those of normal images, place by place.
 
 The features of a network that learned to find damage tell more kinds of defects than the damage it learned (Li et al.
-2021, CutPaste); their Mahalanobis distance from normal features at the same place says how unusual they are (Defard et
-al. 2021, PaDiM). Here one covariance serves all places, so that few images are enough.
+2021, CutPaste). Two distances say how unusual they are: Mahalanobis's from normal features at the same place (Defard et
+al. 2021, PaDiM), and that to the nearest of some normal images there or beside it (after Roth et al. 2022, PatchCore).
+Here one covariance serves all places, so that few images are enough.
 """
 
 from collections.abc import Mapping
+from functools import reduce
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +21,12 @@ _CELL = 4
 """Side in pixels of the cells that features are averaged over."""
 _SHRINKAGE = 0.003
 """This share of the mean variance is added to each feature's, so that the covariance can be inverted."""
+_EXAMPLES, _EXAMPLE_CELLS = (16, 128), 65536
+"""So many normal images are compared with: the fewest and the most, and how many cells they have together between."""
+_DIRECTIONS = 64
+"""Along so many directions features are compared with them: those in which normal ones vary most."""
+_BESIDE = 3
+"""Side in cells of the square in which the nearest is looked for."""
 
 
 class NormalFeatures(NamedTuple):
@@ -25,11 +34,14 @@ class NormalFeatures(NamedTuple):
 
     Attributes:
         mean: Of each cell, `float32 [h, w, F]`.
-        whitening: Takes the difference from the mean to one whose mean square is the distance, `float32 [F, F]`.
+        whitening: Takes the difference from the mean to one whose sum of squares is the distance, `float32 [F, F]`; the
+            direction in which normal features vary most comes first.
+        examples: Some normal images' whitened differences, along the first of those directions, `float32 [h, w, D, N]`.
     """
 
     mean: Array
     whitening: Array
+    examples: Array
 
 
 class FeatureSums(NamedTuple):
@@ -86,11 +98,20 @@ def sum_features(features: Float[Array, "batch height width feature"], counted: 
 def no_features(image_shape: tuple[int, ...], features: int) -> NormalFeatures:
     """The normal features before any images were seen: every distance is 0."""
     height, width, _ = image_shape
-    return NormalFeatures(jnp.zeros((height // _CELL, width // _CELL, features)), jnp.zeros((features, features)))
+    side = (height // _CELL, width // _CELL)
+    examples = jnp.zeros((*side, min(_DIRECTIONS, features), example_count(image_shape)))
+    return NormalFeatures(jnp.zeros((*side, features)), jnp.zeros((features, features)), examples)
 
 
-def fit_features(sums: FeatureSums) -> NormalFeatures:
-    """The mean of each cell, and the whitening of the covariance around it that all cells share."""
+def example_count(image_shape: tuple[int, ...]) -> int:
+    """How many normal images of that shape are compared with: the larger, the fewer; a multiple of 16."""
+    fewest, most = _EXAMPLES
+    cells = image_shape[0] // _CELL * (image_shape[1] // _CELL)
+    return max(fewest, min(most, _EXAMPLE_CELLS // cells // fewest * fewest))
+
+
+def fit_features(sums: FeatureSums, image_shape: tuple[int, ...]) -> NormalFeatures:
+    """The mean of each cell, and the whitening of the covariance around it that all cells share; no examples yet."""
     images, total, products = (np.asarray(value, np.float64) for value in sums)
     mean = total / images  # [h, w, F]
     cells, features = mean.shape[0] * mean.shape[1], mean.shape[2]
@@ -98,8 +119,29 @@ def fit_features(sums: FeatureSums) -> NormalFeatures:
     covariance = (products / images - flat.T @ flat) / cells
     least = np.trace(covariance) / max(1, features)
     covariance += (_SHRINKAGE * least + 1e-12) * np.eye(features)
-    root = np.linalg.inv(np.linalg.cholesky(covariance)).T / max(1, features) ** 0.5
-    return NormalFeatures(jnp.asarray(mean, jnp.float32), jnp.asarray(root, jnp.float32))
+    variances, directions = np.linalg.eigh(covariance)  # from the least to the greatest
+    root = (directions / np.sqrt(variances * max(1, features)))[:, ::-1]
+    return no_features(image_shape, features)._replace(
+        mean=jnp.asarray(mean, jnp.float32), whitening=jnp.asarray(root, jnp.float32)
+    )
+
+
+def with_examples(
+    normal: NormalFeatures, features: Float[Array, "example cell_height cell_width feature"]
+) -> NormalFeatures:
+    """What is known of normal features, with those of some normal images to compare with.
+
+    Args:
+        normal: From `fit_features`.
+        features: From `gather_features`, of as many images as `example_count` says.
+    """
+    kept = _whitened(features, normal)[..., : normal.examples.shape[2]]
+    return normal._replace(examples=kept.transpose(1, 2, 3, 0))
+
+
+def _whitened(features: Float[Array, "batch height width feature"], normal: NormalFeatures) -> Array:
+    difference = features - normal.mean[None]
+    return jnp.einsum("bhwf,fg->bhwg", difference, normal.whitening, precision=lax.Precision.HIGHEST)
 
 
 def unfamiliar(
@@ -109,19 +151,48 @@ def unfamiliar(
 ) -> Float[Array, "batch height width"]:
     """The squared distance of each cell, divided by the root of the image's own (its geometric mean): 0 or more.
 
-    Halfway between the distance and its share of the image's: a new surface is unusual everywhere, a defect in places.
+    It is the geometric mean of Mahalanobis's distance and of the one to the nearest example. It is divided halfway to
+    its share of the image's: a new surface is unusual everywhere, a defect in places.
 
     Args:
         features: From `gather_features`.
-        normal: From `fit_features`.
+        normal: From `fit_features` and `with_examples`.
         image_shape: [H, W, C] of the images.
     """
-    difference = jnp.einsum(
-        "bhwf,fg->bhwg", features - normal.mean[None], normal.whitening, precision=lax.Precision.HIGHEST
-    )
-    distance = jnp.square(difference).sum(axis=-1)  # [B, h, w]
+    whitened = _whitened(features, normal)  # [B, h, w, F]
+    nearest = _nearest(whitened[..., : normal.examples.shape[2]], normal.examples)
+    distance = jnp.sqrt(jnp.square(whitened).sum(axis=-1) * nearest)  # [B, h, w]
     usual = jnp.log(distance + 1e-6).mean(axis=(1, 2), keepdims=True)
     relative = distance * jnp.exp(-0.5 * usual)
     return jnp.repeat(
         jnp.repeat(relative, image_shape[0] // distance.shape[1], axis=1), image_shape[1] // distance.shape[2], axis=2
     )
+
+
+def _nearest(
+    points: Float[Array, "batch height width direction"], examples: Float[Array, "height width direction example"]
+) -> Float[Array, "batch height width"]:
+    """The squared distance of each point to the nearest example of its cell and of those beside it.
+
+    Each cell's examples are read once, and compared with the points of all cells around: they are far more than the
+    points are.
+    """
+    batch, height, width, directions = points.shape
+    edge = (_BESIDE - 1) // 2
+    beside = list(product(range(_BESIDE), repeat=2))
+    padded = jnp.pad(points, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+    around = jnp.stack([padded[:, row : row + height, column : column + width] for row, column in beside])
+    around = around.transpose(2, 3, 0, 1, 4).reshape(height, width, len(beside) * batch, directions)  # [h, w, 9 * B, D]
+    products = jnp.einsum("hwpd,hwdn->hwpn", around, examples, precision=lax.Precision.HIGHEST)
+    least = (jnp.square(examples).sum(axis=2)[:, :, None] - 2 * products).min(axis=-1)  # [h, w, 9 * B]
+    far = jnp.pad(  # what was found for points outside of the image does not count
+        least.reshape(height, width, len(beside), batch),
+        ((edge, edge), (edge, edge), (0, 0), (0, 0)),
+        constant_values=jnp.inf,
+    )
+    last = _BESIDE - 1
+    found = [
+        far[last - row : last - row + height, last - column : last - column + width, place]
+        for place, (row, column) in enumerate(beside)
+    ]
+    return jnp.maximum(reduce(jnp.minimum, found).transpose(2, 0, 1) + jnp.square(points).sum(axis=-1), 0)

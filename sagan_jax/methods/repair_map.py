@@ -24,7 +24,7 @@ _FITTED_IMAGES = 2048
 _READINGS, _LEAST_SPREAD = 4, 0.05
 _TINY = (1e-7, 1e-4, 4e-9, 1e-6)
 """Added to each reading before its logarithm: far less than any photograph has."""
-_FLATTENED = 4.0
+_FLATTENED = 8.0
 """Deviations from which on what is unfamiliar grows as its logarithm: distances of many features have a long tail."""
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
@@ -68,7 +68,7 @@ def readings(
 def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
     """One map of the readings: log(1 + the sum of exp(2 z)), z the deviations above what normal images have.
 
-    The last reading's z is 4 log(1 + z / 4) where it is over 0.
+    The last reading's z is 8 log(1 + z / 8) where it is over 0.
 
     Args:
         found: From `readings`.

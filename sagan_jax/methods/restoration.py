@@ -36,11 +36,13 @@ from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.feature_distance import (
     FeatureSums,
     NormalFeatures,
+    example_count,
     fit_features,
     gather_features,
     no_features,
     sum_features,
     unfamiliar,
+    with_examples,
 )
 from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
@@ -59,7 +61,7 @@ from sagan_jax.methods.repair_map import (
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
 _POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
-_HALF, _HALF_BATCH = 128, 32
+_HALF, _HALF_BATCH, _EXAMPLE_BATCH = 128, 32, 16
 """So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
 _CROSSED = 8
 """So many images, and more, are read by what is known of others."""
@@ -201,6 +203,13 @@ def restoration_gan(
         return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
 
     @jax.jit
+    def compared(state: RestorationState, features: NormalFeatures, images: Array) -> NormalFeatures:
+        """What is known of normal features, with those of these images [N, H, W, C] to compare with."""
+        cut = images.reshape(-1, _EXAMPLE_BATCH, *images.shape[1:])
+        found = lax.map(lambda batch: repair_of(state, normalise(batch), "running")[-1], cut)
+        return with_examples(features, found.reshape(len(images), *found.shape[2:]))
+
+    @jax.jit
     def worst(state: RestorationState, batches: Array) -> Array:
         """The mean of the worst pixels of each reading of each image, of batches [N, B, H, W, C]: [4, N * B]."""
 
@@ -225,7 +234,9 @@ def restoration_gan(
         population = _population(restorer, state.training.generator, batches)
 
         def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
-            return state._replace(normal=Normal(population, *fit_components(others), fit_features(sums), level))
+            examples = others[np.linspace(0, len(others) - 1, example_count(others.shape[1:])).astype(int)]
+            features = compared(shown, fit_features(sums, others.shape[1:]), jnp.asarray(examples))
+            return state._replace(normal=Normal(population, *fit_components(others), features, level))
 
         halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
         parts = [_batched(half) for half in halves]

@@ -24,11 +24,13 @@ from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.corruption import gaussian
 from sagan_jax.methods.feature_distance import (
     NormalFeatures,
+    example_count,
     fit_features,
     gather_features,
     no_features,
     sum_features,
     unfamiliar,
+    with_examples,
 )
 from sagan_jax.methods.layers import BatchNorm
 from sagan_jax.methods.repair_map import (
@@ -210,32 +212,49 @@ def test_features_are_layers_averaged_over_cells_or_repeated():
     np.testing.assert_allclose(got[1, 2, 3, 3], coarse[1, 1, 1, 0], rtol=1e-6)
 
 
-def test_the_distance_of_features_is_mahalanobis_around_the_mean_of_each_cell():
+def test_the_distance_of_features_is_that_of_plain_arrays():
+    """Mahalanobis's around the mean of each cell, and that to the nearest of 128 images in 3 x 3 cells, multiplied."""
     rng = np.random.default_rng(0)
-    mix = rng.normal(size=(5, 5))
-    features = (rng.normal(size=(60, 2, 3, 5)) @ mix + rng.normal(size=(2, 3, 5))).astype(np.float32)
-    filler = np.full((4, 2, 3, 5), 99, np.float32)  # fills the batch, and does not count
-    counted = jnp.asarray(np.r_[np.ones(30), np.zeros(4)], jnp.float32)
-    parts = [sum_features(jnp.asarray(np.r_[half, filler]), counted) for half in (features[:30], features[30:])]
-    normal = fit_features(jax.tree.map(jnp.add, *parts))
+    mix = rng.normal(size=(70, 70))
+    features = (rng.normal(size=(400, 2, 3, 70)) @ mix + rng.normal(size=(2, 3, 70))).astype(np.float32)
+    filler = np.full((4, 2, 3, 70), 99, np.float32)  # fills the batch, and does not count
+    counted = jnp.asarray(np.r_[np.ones(200), np.zeros(4)], jnp.float32)
+    parts = [sum_features(jnp.asarray(np.r_[half, filler]), counted) for half in (features[:200], features[200:])]
+    normal = with_examples(fit_features(jax.tree.map(jnp.add, *parts), (8, 12, 3)), jnp.asarray(features[:128]))
+    shown = features[120:150]
 
     centred = (features - features.mean(axis=0)).astype(np.float64)
-    flat = centred.reshape(-1, 5)
+    flat = centred.reshape(-1, 70)
     covariance = flat.T @ flat / len(flat)
-    covariance += 0.003 * np.trace(covariance) / 5 * np.eye(5)
-    distance = np.einsum("nhwf,fg,nhwg->nhw", centred, np.linalg.inv(covariance), centred) / 5
-    np.testing.assert_allclose(distance.mean(), 1, atol=0.05)  # less what shrinks it
-    relative = distance / np.exp(np.log(distance).mean(axis=(1, 2), keepdims=True)) ** 0.5
-    got = unfamiliar(jnp.asarray(features), normal, (8, 12, 3))
-    assert got.shape == (60, 8, 12)
-    np.testing.assert_allclose(got[:, ::4, ::4], relative, rtol=2e-3)
+    covariance += 0.003 * np.trace(covariance) / 70 * np.eye(70)
+    distance = np.einsum("nhwf,fg,nhwg->nhw", centred, np.linalg.inv(covariance), centred) / 70
+    np.testing.assert_allclose(distance.mean(), 1, atol=0.1)  # less what shrinks it
+    variance, direction = np.linalg.eigh(covariance)
+    along = (centred @ direction / np.sqrt(variance * 70))[..., ::-1][..., :64]
+    nearest = np.empty((30, 2, 3))
+    for image, row, column in np.ndindex(nearest.shape):
+        examples = along[:128, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        apart = np.square(examples - along[120 + image, row, column]).sum(axis=-1)
+        nearest[image, row, column] = apart.min()
+    product = np.sqrt(distance[120:150] * nearest)
+    relative = product / np.exp(np.log(product + 1e-6).mean(axis=(1, 2), keepdims=True)) ** 0.5
+    got = unfamiliar(jnp.asarray(shown), normal, (8, 12, 3))
+    assert got.shape == (30, 8, 12)
+    assert np.all(nearest[:8] == 0)  # these are examples themselves
+    np.testing.assert_allclose(got[8:, ::4, ::4], relative[8:], rtol=2e-3)
+    assert np.asarray(got[:8]).max() < 0.5 * np.asarray(got[8:]).min()
     np.testing.assert_array_equal(got[:, 3::4, 3::4], got[:, ::4, ::4])
+
+
+def test_fewer_images_are_kept_to_compare_with_the_larger_they_are():
+    assert [example_count((side, side, 3)) for side in (32, 64, 128, 256)] == [128, 128, 64, 16]
 
 
 def test_a_network_without_layers_to_look_at_finds_nothing_unfamiliar():
     images = jnp.ones((3, 8, 8, 1))
     features = gather_features({}, images)
-    normal = fit_features(sum_features(features, jnp.ones(3)))
+    normal = fit_features(sum_features(features, jnp.ones(3)), (8, 8, 1))
+    normal = with_examples(normal, gather_features({}, jnp.ones((128, 8, 8, 1))))
     assert isinstance(normal, NormalFeatures)
     assert features.shape == (3, 2, 2, 0)
     np.testing.assert_array_equal(unfamiliar(features, normal, (8, 8, 1)), np.zeros((3, 8, 8)))
@@ -247,8 +266,8 @@ def test_the_map_by_hand_and_far_above_the_level_without_overflow():
     assert abnormality(at_level, level) == pytest.approx(np.log(1 + 4), rel=1e-3)
     one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(2 * 2)
     assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(4)), rel=1e-3)
-    strange = at_level.at[3].multiply(np.e)  # two deviations of what is unfamiliar count as 4 log(1 + 2 / 4)
-    assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.5**8), rel=1e-3)
+    strange = at_level.at[3].multiply(np.e)  # two deviations of what is unfamiliar count as 8 log(1 + 2 / 8)
+    assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.25**16), rel=1e-3)
     far = abnormality(at_level.at[0].set(1e30), level)
     assert far == pytest.approx(4 * np.log(1e30), rel=1e-3)
 
