@@ -43,7 +43,7 @@ class Bolts(TrainingFlags):
     """Where the scenes are kept once they are made."""
 
     @classmethod
-    def of(cls, argv: Sequence[str]) -> type["Bolts"]:
+    def of_command_line(cls, argv: Sequence[str]) -> type["Bolts"]:
         """The command with the flags and defaults of the method and preset that the command line names."""
         return with_method(cls, argv, **({"epochs": QUICK_EPOCHS} if "--quick" in argv else {}))
 

@@ -118,7 +118,7 @@ def experiment_on(dataset: str, description: str, **defaults: Any) -> type[Leave
         defaults: Where its defaults differ from the settings' own, by the name of the setting.
     """
 
-    def of(cls: type[LeaveOneOut], argv: Sequence[str]) -> type[LeaveOneOut]:
+    def of_command_line(cls: type[LeaveOneOut], argv: Sequence[str]) -> type[LeaveOneOut]:
         classes: Any = Literal[(*CLASSES[dataset], "all")]
         made = with_method(cls, argv, **defaults)
         made = make_dataclass(cls.__name__, [("abnormal", classes)], bases=(made,), frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def experiment_on(dataset: str, description: str, **defaults: Any) -> type[Leave
 
     assert dataset in DATASETS
     fields = [("dataset", Literal[dataset], field(default=dataset))]
-    space = {"of": classmethod(of), "__doc__": description}
+    space = {"of_command_line": classmethod(of_command_line), "__doc__": description}
     return make_dataclass("Experiment", fields, bases=(LeaveOneOut,), namespace=space, frozen=True, kw_only=True)
 
 

@@ -34,7 +34,7 @@ class TrainingFlags:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     @classmethod
-    def of(cls, argv: Sequence[str]) -> type:
+    def of_command_line(cls, argv: Sequence[str]) -> type:
         """The command with the flags and defaults of the method and preset that the command line names."""
         return with_method(cls, argv)
 
@@ -44,7 +44,7 @@ def parse_as(kind: type, prog: str, argv: list[str], *config: Any) -> Any:
     import tyro
 
     described = kind.__doc__
-    kind = kind.of(argv) if hasattr(kind, "of") else kind
+    kind = kind.of_command_line(argv) if hasattr(kind, "of_command_line") else kind
     return tyro.cli(kind, prog=prog, description=described, args=argv, config=(tyro.conf.OmitArgPrefixes, *config))
 
 
