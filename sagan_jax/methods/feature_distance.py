@@ -27,6 +27,8 @@ _DIRECTIONS = 64
 """Along so many directions features are compared with them: those in which normal ones vary most."""
 _BESIDE = 3
 """Side in cells of the square in which the nearest is looked for."""
+_LEAST_APART = 0.01
+"""Nothing is nearer: normal images that are copies of each other would say that all others are far away."""
 
 
 class NormalFeatures(NamedTuple):
@@ -172,7 +174,7 @@ def unfamiliar(
 def _nearest(
     points: Float[Array, "batch height width direction"], examples: Float[Array, "height width direction example"]
 ) -> Float[Array, "batch height width"]:
-    """The squared distance of each point to the nearest example of its cell and of those beside it.
+    """The squared distance of each point to the nearest example of its cell and of those beside it, at least 0.01.
 
     Each cell's examples are read once, and compared with the points of all cells around: they are far more than the
     points are.
@@ -195,4 +197,5 @@ def _nearest(
         far[last - row : last - row + height, last - column : last - column + width, place]
         for place, (row, column) in enumerate(beside)
     ]
-    return jnp.maximum(reduce(jnp.minimum, found).transpose(2, 0, 1) + jnp.square(points).sum(axis=-1), 0)
+    apart = reduce(jnp.minimum, found).transpose(2, 0, 1) + jnp.square(points).sum(axis=-1)
+    return jnp.maximum(apart, _LEAST_APART)

@@ -236,13 +236,12 @@ def test_the_distance_of_features_is_that_of_plain_arrays():
         examples = along[:128, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
         apart = np.square(examples - along[120 + image, row, column]).sum(axis=-1)
         nearest[image, row, column] = apart.min()
-    product = np.sqrt(distance[120:150] * nearest)
+    assert np.all(nearest[:8] == 0)  # these are examples themselves, and count as 0.01 away
+    product = np.sqrt(distance[120:150] * np.maximum(nearest, 0.01))
     relative = product / np.exp(np.log(product + 1e-6).mean(axis=(1, 2), keepdims=True)) ** 0.5
     got = unfamiliar(jnp.asarray(shown), normal, (8, 12, 3))
     assert got.shape == (30, 8, 12)
-    assert np.all(nearest[:8] == 0)  # these are examples themselves
-    np.testing.assert_allclose(got[8:, ::4, ::4], relative[8:], rtol=2e-3)
-    assert np.asarray(got[:8]).max() < 0.5 * np.asarray(got[8:]).min()
+    np.testing.assert_allclose(got[:, ::4, ::4], relative, rtol=2e-3)
     np.testing.assert_array_equal(got[:, 3::4, 3::4], got[:, ::4, ::4])
 
 
