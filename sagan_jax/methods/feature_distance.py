@@ -181,21 +181,30 @@ def _nearest(
     """
     batch, height, width, directions = points.shape
     edge = (_BESIDE - 1) // 2
-    beside = list(product(range(_BESIDE), repeat=2))
-    padded = jnp.pad(points, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
-    around = jnp.stack([padded[:, row : row + height, column : column + width] for row, column in beside])
+    beside = list(product(range(-edge, edge + 1), repeat=2))
+    around = jnp.stack([_moved(points, row, column) for row, column in beside])
     around = around.transpose(2, 3, 0, 1, 4).reshape(height, width, len(beside) * batch, directions)  # [h, w, 9 * B, D]
     products = jnp.einsum("hwpd,hwdn->hwpn", around, examples, precision=lax.Precision.HIGHEST)
     least = (jnp.square(examples).sum(axis=2)[:, :, None] - 2 * products).min(axis=-1)  # [h, w, 9 * B]
-    far = jnp.pad(  # what was found for points outside of the image does not count
-        least.reshape(height, width, len(beside), batch),
-        ((edge, edge), (edge, edge), (0, 0), (0, 0)),
-        constant_values=jnp.inf,
-    )
-    last = _BESIDE - 1
+    least = least.reshape(height, width, len(beside), batch).transpose(2, 3, 0, 1)[..., None]  # [9, B, h, w, 1]
     found = [
-        far[last - row : last - row + height, last - column : last - column + width, place]
+        jnp.where(_inside((height, width), -row, -column), _moved(least[place], -row, -column)[..., 0], jnp.inf)
         for place, (row, column) in enumerate(beside)
     ]
-    apart = reduce(jnp.minimum, found).transpose(2, 0, 1) + jnp.square(points).sum(axis=-1)
+    apart = reduce(jnp.minimum, found) + jnp.square(points).sum(axis=-1)
     return jnp.maximum(apart, _LEAST_APART)
+
+
+def _moved(maps: Float[Array, "batch height width channel"], row: int, column: int) -> Array:
+    """Maps of which each place has what is so many rows and columns further; 0 where that is outside."""
+    down, across = (
+        jnp.asarray(np.eye(size, k=by, dtype=np.float32))
+        for size, by in zip(maps.shape[1:3], (row, column), strict=True)
+    )
+    return jnp.einsum("hi,bijc,wj->bhwc", down, maps, across, precision=lax.Precision.HIGHEST)
+
+
+def _inside(shape: tuple[int, int], row: int, column: int) -> Array:
+    """Which places have something so many rows and columns further, `bool [1, h, w]`."""
+    down, across = (np.eye(size, k=by).any(axis=1) for size, by in zip(shape, (row, column), strict=True))
+    return jnp.asarray(np.outer(down, across)[None])
