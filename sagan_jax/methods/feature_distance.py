@@ -112,8 +112,8 @@ def example_count(image_shape: tuple[int, ...]) -> int:
     return max(fewest, min(most, _EXAMPLE_CELLS // cells // fewest * fewest))
 
 
-def fit_features(sums: FeatureSums, image_shape: tuple[int, ...]) -> NormalFeatures:
-    """The mean of each cell, and the whitening of the covariance around it that all cells share; no examples yet."""
+def fit_features(sums: FeatureSums) -> tuple[Array, Array]:
+    """The mean of each cell, and the whitening of the covariance around it that all cells share."""
     images, total, products = (np.asarray(value, np.float64) for value in sums)
     mean = total / images  # [h, w, F]
     cells, features = mean.shape[0] * mean.shape[1], mean.shape[2]
@@ -123,27 +123,27 @@ def fit_features(sums: FeatureSums, image_shape: tuple[int, ...]) -> NormalFeatu
     covariance += (_SHRINKAGE * least + 1e-12) * np.eye(features)
     variances, directions = np.linalg.eigh(covariance)  # from the least to the greatest
     root = (directions / np.sqrt(variances * max(1, features)))[:, ::-1]
-    return no_features(image_shape, features)._replace(
-        mean=jnp.asarray(mean, jnp.float32), whitening=jnp.asarray(root, jnp.float32)
-    )
+    return jnp.asarray(mean, jnp.float32), jnp.asarray(root, jnp.float32)
 
 
 def with_examples(
-    normal: NormalFeatures, features: Float[Array, "example cell_height cell_width feature"]
+    mean: Float[Array, "cell_height cell_width feature"],
+    whitening: Float[Array, "feature feature"],
+    features: Float[Array, "example cell_height cell_width feature"],
 ) -> NormalFeatures:
     """What is known of normal features, with those of some normal images to compare with.
 
     Args:
-        normal: From `fit_features`.
+        mean: From `fit_features`.
+        whitening: From `fit_features`.
         features: From `gather_features`, of as many images as `example_count` says.
     """
-    kept = _whitened(features, normal)[..., : normal.examples.shape[2]]
-    return normal._replace(examples=kept.transpose(1, 2, 3, 0))
+    examples = _whitened(features, mean, whitening)[..., :_DIRECTIONS].transpose(1, 2, 3, 0)
+    return NormalFeatures(mean, whitening, examples)
 
 
-def _whitened(features: Float[Array, "batch height width feature"], normal: NormalFeatures) -> Array:
-    difference = features - normal.mean[None]
-    return jnp.einsum("bhwf,fg->bhwg", difference, normal.whitening, precision=lax.Precision.HIGHEST)
+def _whitened(features: Float[Array, "batch height width feature"], mean: Array, whitening: Array) -> Array:
+    return jnp.einsum("bhwf,fg->bhwg", features - mean[None], whitening, precision=lax.Precision.HIGHEST)
 
 
 def unfamiliar(
@@ -158,11 +158,11 @@ def unfamiliar(
 
     Args:
         features: From `gather_features`.
-        normal: From `fit_features` and `with_examples`.
+        normal: From `with_examples`.
         image_shape: [H, W, C] of the images.
     """
-    whitened = _whitened(features, normal)  # [B, h, w, F]
-    nearest = _nearest(whitened[..., : normal.examples.shape[2]], normal.examples)
+    whitened = _whitened(features, normal.mean, normal.whitening)  # [B, h, w, F]
+    nearest = _nearest(whitened[..., :_DIRECTIONS], normal.examples)
     distance = jnp.sqrt(jnp.square(whitened).sum(axis=-1) * nearest)  # [B, h, w]
     usual = jnp.log(distance + 1e-6).mean(axis=(1, 2), keepdims=True)
     relative = distance * jnp.exp(-0.5 * usual)

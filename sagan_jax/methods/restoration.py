@@ -8,6 +8,7 @@ None of this is in the paper; docs/restoration.md has what each part is worth.
 
 from collections.abc import Callable
 from functools import partial
+from math import gcd
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -61,7 +62,7 @@ from sagan_jax.methods.repair_map import (
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
 _POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
-_HALF, _HALF_BATCH, _EXAMPLE_BATCH = 128, 32, 16
+_HALF, _HALF_BATCH = 128, 32
 """So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
 _CROSSED = 8
 """So many images, and more, are read by what is known of others."""
@@ -203,11 +204,11 @@ def restoration_gan(
         return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
 
     @jax.jit
-    def compared(state: RestorationState, features: NormalFeatures, images: Array) -> NormalFeatures:
+    def compared(state: RestorationState, mean: Array, whitening: Array, images: Array) -> NormalFeatures:
         """What is known of normal features, with those of these images [N, H, W, C] to compare with."""
-        cut = images.reshape(-1, _EXAMPLE_BATCH, *images.shape[1:])
+        cut = images.reshape(-1, gcd(len(images), _HALF_BATCH), *images.shape[1:])
         found = lax.map(lambda batch: repair_of(state, normalise(batch), "running")[-1], cut)
-        return with_examples(features, found.reshape(len(images), *found.shape[2:]))
+        return with_examples(mean, whitening, found.reshape(len(images), *found.shape[2:]))
 
     @jax.jit
     def worst(state: RestorationState, batches: Array) -> Array:
@@ -234,8 +235,9 @@ def restoration_gan(
         population = _population(restorer, state.training.generator, batches)
 
         def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
-            examples = others[np.linspace(0, len(others) - 1, example_count(others.shape[1:])).astype(int)]
-            features = compared(shown, fit_features(sums, others.shape[1:]), jnp.asarray(examples))
+            count = example_count(others.shape[1:])
+            examples = np.resize(even_part(others, count), (count, *others.shape[1:]))  # repeated where there are fewer
+            features = compared(shown, *fit_features(sums), jnp.asarray(examples))
             return state._replace(normal=Normal(population, *fit_components(others), features, level))
 
         halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
