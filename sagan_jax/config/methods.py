@@ -84,8 +84,8 @@ class RestorationConfig:
     """The least opacity of damage, over 0 and at most 1."""
     not_drawn: tuple[DamageKind, ...] = ()
     """Shapes and fillings of damage that are not drawn, because normal images have such things."""
-    damage_floor: float = 0.02
-    """Added to the damage found at a pixel, before the readings of the map are multiplied."""
+    damage_floor: float = 0.1
+    """Added to the damage found at a pixel, before it is multiplied by the lines there."""
     worst_share: float = 0.01
     """The score is the mean of this share of the map's pixels, the worst ones."""
 

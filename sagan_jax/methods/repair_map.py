@@ -1,8 +1,8 @@
 """The map of a generator that repairs: four readings of each pixel, each in terms of what normal images have.
 
-Two need no network: lines, and what principal components of normal images leave unexplained. Two are the network's: the
-damage it found, weighted by lines, and how unfamiliar its features are. One that is far above its level is enough:
-different defects show in different readings.
+Two need no network: what principal components of normal images leave unexplained, and the lines in it. Two are the
+network's: the damage it found, weighted by lines, and how unfamiliar its features are. One that is far above its level
+is enough: different defects show in different readings.
 """
 
 from typing import Any, NamedTuple
@@ -17,9 +17,9 @@ from sagan_jax.detector import Images
 from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.principal_components import principal_components
 
-_COMPONENTS = 64
+_COMPONENTS = 128
 _SIDE = 64
-"""Side in pixels that images are reduced to, at most, before their components are taken."""
+"""Side in pixels that images are reduced to, at most, before their components and their lines are taken."""
 _FITTED_IMAGES = 2048
 _READINGS, _LEAST_SPREAD = 4, 0.05
 _TINY = (1e-7, 1e-4, 4e-9, 1e-6)
@@ -46,23 +46,26 @@ class Level(NamedTuple):
 def readings(
     images: Float[Array, "batch height width channel"],
     logits: Float[Array, "batch height width"],
-    unexplained_share: Float[Array, "batch height width"],
+    rest: Float[Array, "batch low_height low_width channel"],
     unfamiliar_share: Float[Array, "batch height width"],
     damage_floor: float,
 ) -> Float[Array, "reading batch height width"]:
-    """Lines, damage on lines, what is unexplained, what is unfamiliar; each 0 or more.
+    """Unexplained lines, damage on lines, what is unexplained, what is unfamiliar; each 0 or more.
 
     Args:
         images: In [-1, 1].
         logits: The damage that the generator found.
-        unexplained_share: From `unexplained`.
+        rest: From `unexplained`. Lines are those of images of its size.
         unfamiliar_share: From `feature_distance.unfamiliar`.
         damage_floor: Added to the damage found, so that what the network misses still counts.
     """
-    strength = lines(images)  # [B, H, W]
+    factor = images.shape[1] // rest.shape[1]
+    strength = lines(_reduced(images, factor))  # [B, h, w]
     relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)  # a rough surface is not all abnormal
+    low = jnp.stack([lines(rest), jnp.sqrt(relative), jnp.square(rest).mean(axis=-1)])  # [3, B, h, w]
+    unexplained_lines, on_lines, energy = jnp.repeat(jnp.repeat(low, factor, axis=2), factor, axis=3)
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
-    return jnp.stack([strength, relative * (damage_floor + found), unexplained_share, unfamiliar_share])
+    return jnp.stack([unexplained_lines, on_lines * (damage_floor + found), energy, unfamiliar_share])
 
 
 def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
@@ -112,7 +115,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
         images: uint8 `[N, H, W, C]`. An even part of them is taken where there are very many.
 
     Returns:
-        The mean, in [-1, 1], and 64 components; zeros in place of those that so few images do not have.
+        The mean, in [-1, 1], and 128 components; zeros in place of those that so few images do not have.
     """
     kept = even_part(images, _FITTED_IMAGES)  # [N, H, W, C]
     low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1, _reduction(kept.shape[1]))
@@ -128,20 +131,17 @@ def unexplained(
     images: Float[Array, "batch height width channel"],
     mean: Float[Array, "low_height low_width channel"],
     components: Float[Array, "component low_height low_width channel"],
-) -> Float[Array, "batch height width"]:
-    """What the components of normal images do not explain: the squared residual, the mean of the channels.
+) -> Float[Array, "batch low_height low_width channel"]:
+    """What the components of normal images leave over of images that are reduced to 64 pixels a side at most.
 
     Args:
         images: In [-1, 1].
         mean: From `fit_components`.
         components: From `fit_components`.
     """
-    factor = _reduction(images.shape[1])
-    centred = _reduced(images, factor) - mean[None]  # [B, h, w, C]
+    centred = _reduced(images, _reduction(images.shape[1])) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
-    residual = centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
-    energy = jnp.square(residual).mean(axis=-1)  # [B, h, w]
-    return jnp.repeat(jnp.repeat(energy, factor, axis=1), factor, axis=2)
+    return centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
 
 
 def even_part(images: Images, most: int) -> UInt8[np.ndarray, "part height width channel"]:

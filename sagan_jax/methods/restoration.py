@@ -74,7 +74,7 @@ class Normal(NamedTuple):
     Attributes:
         population: The statistics that BatchNorm normalises by when scoring.
         mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
-        components: Their principal components, `float32 [64, h, w, C]`; zeros where there are fewer.
+        components: Their principal components, `float32 [128, h, w, C]`; zeros where there are fewer.
         features: What the generator's features are like.
         level: What the readings of the map come to.
     """
