@@ -149,6 +149,7 @@ def measured(split: "Split", run: Run) -> dict[str, Any]:
     if detector.fit_normal:
         state = detector.fit_normal(state, images, key)
     scores = score_images(detector, state, np.asarray(split.test[:]), pictures=("map",))
+    jax.clear_caches()  # a system lets a process have so many programs in memory, and each training has its own
     pixels: float | str = ""
     if split.test_masks is not None:
         masks = np.asarray(split.test_masks[:]).astype(bool)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
 from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
 from experiments.variants import VARIANTS
+from sagan_jax import run_folder
 from sagan_jax.config import JudgingConfig, Preset, Site, TrainingConfig, require
 from sagan_jax.methods.table import METHODS
 
@@ -70,6 +71,11 @@ class RunSettings:
         station = "-station" if run.table == 3 and self.site == "station" else ""
         abnormal = re.sub(r"\W+", "_", run.abnormal)
         return self.runs / f"table{run.table}{station}" / f"{run.method}-{run.preset}" / abnormal / f"seed{run.seed}"
+
+    def has_ended(self, run: CellRun) -> bool:
+        """Whether a run has a result, of as many epochs as are wanted or more."""
+        result = run_folder.read_json(self.folder(run) / "result.json")
+        return result is not None and result["training"]["epochs"] >= self.epochs
 
     def training(self, run: CellRun) -> TrainingConfig:
         """How a run is trained."""

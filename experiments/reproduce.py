@@ -135,8 +135,8 @@ class Reproduce(RunSettings):
         print(f"{done} cells run" + (f"; results are in {' and '.join(map(str, files))}" if files else ""))
 
     def is_done(self, run: CellRun) -> bool:
-        """Whether a cell has a result in its folder, or one of this size is on record."""
-        if (self.folder(run) / "result.json").exists():
+        """Whether a cell has a result in its folder, of as many epochs or more, or one of this size is on record."""
+        if self.has_ended(run):
             return True
         table = self.of_table(run.table)
         here, committed = (folder / f"table{run.table}.csv" for folder in (self.runs, RESULTS))
@@ -181,7 +181,7 @@ class Reproduce(RunSettings):
                 except (run_folder.InUseError, NotFiniteError) as error:
                     _say(f"skipped: {error}")
                 done += count
-            return sum((self.folder(cell) / "result.json").exists() for cell in mine)
+            return sum(map(self.has_ended, mine))
 
     def record(self) -> None:
         """Puts the results of all runs in the folder on record there, as `experiments.tables --collect` does."""

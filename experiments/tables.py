@@ -243,9 +243,9 @@ def run_cells(options: Tables, table: Table) -> None:
         for abnormal in options.classes or table.classes:
             for name in options.methods:
                 cell_run = CellRun(options.table, name, options.preset, abnormal, seed)
-                folder = options.folder(cell_run)
-                if (folder / "result.json").exists():
+                if options.has_ended(cell_run):
                     continue
+                folder = options.folder(cell_run)
                 prepared = prepare_cell(options, cell_run, split_of(abnormal))
                 print(cell_run.title, file=sys.stderr, flush=True)
                 try:

@@ -1,5 +1,6 @@
 """A plan has the best cells first and what a budget holds; small cells go from the command line to the record."""
 
+import json
 import signal
 import time
 
@@ -180,6 +181,15 @@ def test_what_is_on_record_is_not_run_again(tmp_path):
     assert settings.is_done(cell())
     assert not settings.is_done(cell("frog"))
     assert not Reproduce(budget_minutes=1, runs=tmp_path, epochs=14).is_done(cell())
+
+
+def test_a_run_that_ended_after_fewer_epochs_goes_on(tmp_path):
+    settings = Reproduce(budget_minutes=1, runs=tmp_path, epochs=3)
+    folder = settings.folder(cell("bird"))
+    folder.mkdir(parents=True)
+    for epochs, ended in ((2, False), (3, True), (4, True)):
+        (folder / "result.json").write_text(json.dumps({"training": {"epochs": epochs}}))
+        assert settings.is_done(cell("bird")) == ended
 
 
 @pytest.fixture
