@@ -25,16 +25,16 @@ from sagan_jax.flags import run_experiment
 if TYPE_CHECKING:
     from sagan_jax.data.split import Split
 
-WHOLE = "both"
+WHOLE = "whole"
+"""Nothing is left out."""
 ABLATED: dict[str, dict[str, Any]] = {
     WHOLE: {},
     "no attention": {"attention": False},
     "plain convolutions": {"depthwise": False},
 }
 """What is trained for the paper's claims, by the settings that are changed."""
-EVERY_KIND = "all damage"
 DAMAGED: dict[str, dict[str, Any]] = {
-    EVERY_KIND: {},
+    WHOLE: {},
     "no lines": {"not_drawn": ("curve", "scratch")},
     "no areas": {"not_drawn": ("blob", "box")},
     "no other place": {"not_drawn": ("other_image", "other_place")},
@@ -126,8 +126,7 @@ def settings_of(run: Run) -> tuple[SaganConfig, TrainingConfig]:
     """The network's settings, and how it is trained, which is the same for all parts."""
     base = SaganConfig() if run.training == "published" else sagan_preset("inspection")
     training = replace(INSPECTION, epochs=1, steps=run.steps, batch_size=32, seed=run.seed)
-    if run.part in DAMAGED:
-        base = replace(base, repair=replace(base.repair, **DAMAGED[run.part]))
+    base = replace(base, repair=replace(base.repair, **DAMAGED.get(run.part, {})))
     return replace(base, width=run.width, **ABLATED.get(run.part, {})), training
 
 
@@ -182,10 +181,9 @@ def difference_table(lines: Sequence[Mapping[str, Any]]) -> str:
         values.setdefault((*settings, line["part"]), {})[int(line["seed"])] = float(line["auroc"])
     text = [f"{'set':<24}{'training':<13}{'without':<20}{'seeds':>5}{'with':>8}{'without':>9}   difference [95 %]"]
     for (*settings, part), found in values.items():
-        all_parts = EVERY_KIND if part in DAMAGED else WHOLE
-        whole = values.get((*settings, all_parts), {})
+        whole = values.get((*settings, WHOLE), {})
         seeds = sorted(found.keys() & whole.keys())
-        if part == all_parts or not seeds:
+        if part == WHOLE or not seeds:
             continue
         both, without = ([of[seed] for seed in seeds] for of in (whole, found))
         mean, low, high = paired_difference(both, without)

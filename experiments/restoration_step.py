@@ -2,6 +2,7 @@
 
 import statistics
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 
@@ -23,24 +24,21 @@ def restoration_step(rounds: int, *, size: int = 64, width: int | None = None) -
     from experiments.benchmark import in_turn
     from sagan_jax.config import INSPECTION, sagan_preset
     from sagan_jax.detector import normalise
-    from sagan_jax.methods.corruption import damage, other_light
+    from sagan_jax.methods.restoration import damaged_example
     from sagan_jax.methods.sagan import sagan
     from sagan_jax.training.loop import StepConfig, run_steps, start_totals
     from sagan_jax.training.plan import plan_epoch
 
     settings = sagan_preset("inspection")
     settings = settings if width is None else replace(settings, width=width)
-    steps, batch, repair, key = 8, INSPECTION.batch_size, settings.repair, jax.random.key(0)
+    steps, batch, key = 8, INSPECTION.batch_size, jax.random.key(0)
     pixels = np.random.default_rng(0).integers(0, 256, (steps * batch, size, size, 3), np.uint8)
     detector, config = sagan(settings, INSPECTION.steps), StepConfig(INSPECTION.flip)
     images, plan = jax.device_put(pixels), plan_epoch(key, 0, len(pixels), batch)
     state = detector.init(key, images.shape[1:])
     held = {"state": state, "totals": start_totals(detector, state, images, plan, config)}
 
-    @jax.jit
-    def draw(key: jax.Array, batch: jax.Array) -> Any:
-        lit = other_light(key, batch, repair.relit)
-        return lit, *damage(jax.random.fold_in(key, 1), lit, repair)
+    draw = jax.jit(partial(damaged_example, settings.repair))
 
     def train() -> None:
         held["state"], held["totals"] = run_steps(
@@ -50,7 +48,7 @@ def restoration_step(rounds: int, *, size: int = 64, width: int | None = None) -
 
     def draw_alone() -> None:
         for i in range(steps):
-            jax.block_until_ready(draw(jax.random.fold_in(key, i), batches[i]))
+            jax.block_until_ready(draw(batches[i], jax.random.fold_in(key, i)))
 
     batches = list(jax.jit(normalise)(images).reshape(steps, batch, *images.shape[1:]))
     seconds = in_turn({"step": train, "damage": draw_alone}, rounds)

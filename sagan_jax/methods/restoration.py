@@ -19,7 +19,7 @@ import optax
 from jax import Array, lax
 from jaxtyping import Float
 
-from sagan_jax.config import AdversarialConfig
+from sagan_jax.config import AdversarialConfig, RestorationConfig
 from sagan_jax.detector import Detector, Images, Metrics, Scores, State, Statistics, normalise, worst_share
 from sagan_jax.methods.adversarial import (
     AdversarialState,
@@ -145,12 +145,6 @@ def restoration_gan(
     """
     repair = config.repair
 
-    def show(images: Array, key: Array) -> Example:
-        light_key, damage_key = jax.random.split(key)
-        lit = other_light(light_key, images, repair.relit)
-        damaged, mask = damage(damage_key, lit, repair)
-        return Example(lit, damaged, mask)
-
     def generator(
         example: Example, output: tuple[Array, Array], real: Judgement, fake: Judgement
     ) -> tuple[Array, Metrics]:
@@ -162,6 +156,7 @@ def restoration_gan(
         return loss + repair.weight_damage * found, terms | {"generator_damage": found}
 
     objective = Objective(generator, partial(discriminator_loss, config))
+    show = partial(damaged_example, repair)
     start, step = adversarial_training(networks, objective, config, steps, config.reinitialise_below, show)
 
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
@@ -252,6 +247,21 @@ def restoration_gan(
         return knowing(images, jax.tree.map(jnp.add, *sums), level)
 
     return Detector(init, update, score, fit_normal)
+
+
+def damaged_example(
+    repair: RestorationConfig, images: Float[Array, "batch height width channel"], key: Array
+) -> Example:
+    """What a step trains on: normal images in another light, the same with damage, and where it is.
+
+    Args:
+        repair: The damage.
+        images: Normal images in [-1, 1].
+        key: Decides everything drawn.
+    """
+    light_key, damage_key = jax.random.split(key)
+    lit = other_light(light_key, images, repair.relit)
+    return Example(lit, *damage(damage_key, lit, repair))
 
 
 def damage_loss(
