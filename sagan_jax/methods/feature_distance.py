@@ -196,12 +196,13 @@ def _nearest(
 
 
 def _moved(maps: Float[Array, "batch height width channel"], row: int, column: int) -> Array:
-    """Maps of which each place has what is so many rows and columns further; 0 where that is outside."""
-    down, across = (
-        jnp.asarray(np.eye(size, k=by, dtype=np.float32))
-        for size, by in zip(maps.shape[1:3], (row, column), strict=True)
-    )
-    return jnp.einsum("hi,bijc,wj->bhwc", down, maps, across, precision=lax.Precision.HIGHEST)
+    """Maps of which each place has what is so many rows and columns further; beyond an edge, the edge comes again."""
+    for axis, by in ((1, row), (2, column)):
+        size = maps.shape[axis]
+        rest = lax.slice_in_dim(maps, max(by, 0), size + min(by, 0), axis=axis)
+        edge = [lax.index_in_dim(maps, size - 1 if by > 0 else 0, axis)] * abs(by)
+        maps = jnp.concatenate([rest, *edge] if by > 0 else [*edge, rest], axis)
+    return maps
 
 
 def _inside(shape: tuple[int, int], row: int, column: int) -> Array:
