@@ -55,11 +55,11 @@ def damage(
     """
     batch, height, width, channels = images.shape
     region_key, shift_key, texture_key, kind_key, draw_key = jax.random.split(key, 5)
-    uniform = _uniform(draw_key, (batch, 1, 1, channels), 15)
+    uniform = _uniform(draw_key, (batch, 1, 1, channels), 16)
 
-    with_two = batch // 2  # images have a second region
-    regions, thin = _regions(region_key, (batch + with_two, height, width), config)  # [1.5 B, H, W], [1.5 B]
-    region = jnp.concatenate([jnp.maximum(regions[:with_two], regions[batch:]), regions[with_two:batch]])[..., None]
+    regions, thin = _regions(region_key, (2 * batch, height, width), config)  # [2B, H, W], [2B]
+    second = jnp.where(uniform(0.0, 1.0)[..., 0] < 0.5, regions[batch:], 0.0)
+    region = jnp.maximum(regions[:batch], second)[..., None]  # [B, H, W, 1]
 
     shifts = jax.random.randint(shift_key, (2 * batch, 2), 0, jnp.array([[height, width]]))
     twice = jnp.concatenate([jnp.roll(images, 1, axis=0), images])
@@ -117,7 +117,7 @@ def _other_light(key: Array, images: Array, share: float) -> Array:
     lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
     shade = smooth_noise(shade_key, (batch, height, width, 1), (2, 3, 4))
     lit = lit + uniform(0.0, 0.15, grey=True) * shade
-    lit = lit + uniform(0.0, 0.06, grey=True) * _white_noise(grain_key, (batch, height, width, 1))
+    lit = lit + uniform(0.0, 0.06, grey=True) * _normal(grain_key, (batch, height, width, 1))
     return jnp.clip(jnp.where(uniform(0.0, 1.0, grey=True) < share, lit, images), -1, 1)
 
 
@@ -146,15 +146,14 @@ def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int,
     batch, height, width, channels = shape
     row_key, column_key, value_key = jax.random.split(key, 3)
     rows, columns = (jax.random.randint(k, (batch,), 0, len(cells)) for k in (row_key, column_key))
-    values = _white_noise(value_key, (batch, max(cells), max(cells), channels))
+    values = _normal(value_key, (batch, max(cells), max(cells), channels))
     noise = _enlarge(values, rows, columns, (height, width), cells)
     return noise / (noise.std(axis=(1, 2), keepdims=True) + 1e-6)
 
 
-def _white_noise(key: Array, shape: tuple[int, ...]) -> Array:
-    """White noise of mean 0 and deviation 1, uniform, in 65,536 steps: normal numbers take four times as long."""
-    bits = jax.random.bits(key, (math.prod(shape),), jnp.uint16).astype(jnp.float32)
-    return ((bits + 0.5) * (2.0**-16) - 0.5).reshape(shape) * math.sqrt(12.0)
+def _normal(key: Array, shape: tuple[int, ...]) -> Array:
+    """`jax.random.normal`, drawn in a row: the same numbers, in half the time that a shape of four axes takes."""
+    return jax.random.normal(key, (math.prod(shape),)).reshape(shape)
 
 
 def _regions(
