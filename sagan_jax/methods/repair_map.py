@@ -25,8 +25,10 @@ _FITTED_IMAGES = 2048
 _READINGS, _LEAST_SPREAD = 4, 0.05
 _TINY = (1e-7, 1e-4, 4e-9, 1e-6)
 """Added to each reading before its logarithm: far less than any photograph has."""
-_FLATTENED = 8.0
-"""Deviations from which on what is unfamiliar grows as its logarithm: distances of many features have a long tail."""
+_JOINED, _FLATTENED = 1.5, 4.0
+"""How sharply the map follows the greatest reading; and from how many deviations on the network's two readings grow as
+their logarithm, for new surfaces and light move them far."""
+_OF_NETWORK = (False, True, False, True)
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
 """Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
@@ -70,9 +72,9 @@ def readings(
 
 
 def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
-    """One map of the readings: log(1 + the sum of exp(2 z)), z the deviations above what normal images have.
+    """One map of the readings: log(1 + the sum of exp(1.5 z)), z the deviations above what normal images have.
 
-    The last reading's z is 8 log(1 + z / 8) where it is over 0.
+    The z of the network's readings, the second and the last, is 4 log(1 + z / 4) where it is over 0.
 
     Args:
         found: From `readings`.
@@ -81,9 +83,10 @@ def abnormality(found: Float[Array, "reading batch height width"], level: Level)
     shape = (-1, 1, 1, 1)
     logarithm = jnp.log(found + jnp.array(_TINY).reshape(shape))
     z = (logarithm - level.mean.reshape(shape)) / level.spread.reshape(shape)
-    z = z.at[-1].set(jnp.where(z[-1] > 0, _FLATTENED * jnp.log1p(jnp.maximum(z[-1], 0) / _FLATTENED), z[-1]))
-    most = jnp.maximum(2 * z.max(axis=0), 0)  # [B, H, W]; taken out, so that nothing overflows
-    return most + jnp.log(jnp.exp(-most) + jnp.exp(2 * z - most[None]).sum(axis=0))
+    flat = jnp.where(z > 0, _FLATTENED * jnp.log1p(jnp.maximum(z, 0) / _FLATTENED), z)
+    z = _JOINED * jnp.where(jnp.array(_OF_NETWORK).reshape(shape), flat, z)
+    most = jnp.maximum(z.max(axis=0), 0)  # [B, H, W]; taken out, so that nothing overflows
+    return most + jnp.log(jnp.exp(-most) + jnp.exp(z - most[None]).sum(axis=0))
 
 
 def no_level() -> Level:

@@ -274,12 +274,15 @@ def test_the_map_by_hand_and_far_above_the_level_without_overflow():
     level = Level(jnp.log(jnp.array([1.0, 2.0, 4.0, 8.0])), jnp.full(4, 0.5))
     at_level = jnp.array([1.0, 2.0, 4.0, 8.0]).reshape(4, 1, 1, 1)
     assert abnormality(at_level, level) == pytest.approx(np.log(1 + 4), rel=1e-3)
-    one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(2 * 2)
-    assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(4)), rel=1e-3)
-    strange = at_level.at[3].multiply(np.e)  # two deviations of what is unfamiliar count as 8 log(1 + 2 / 8)
-    assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.25**16), rel=1e-3)
+    one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(1.5 * 2)
+    assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(3)), rel=1e-3)
+    for reading in (1, 3):  # two deviations of the network's count as 4 log(1 + 2 / 4)
+        strange = at_level.at[reading].multiply(np.e)
+        assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.5**6), rel=1e-3)
+    below = at_level.at[3].multiply(np.exp(-2))  # and four below as four below
+    assert abnormality(below, level) == pytest.approx(np.log(1 + 3 + np.exp(-6)), rel=1e-3)
     far = abnormality(at_level.at[0].set(1e30), level)
-    assert far == pytest.approx(4 * np.log(1e30), rel=1e-3)
+    assert far == pytest.approx(3 * np.log(1e30), rel=1e-3)
 
 
 def test_the_level_is_the_mean_and_the_spread_of_the_logarithms():
