@@ -17,6 +17,8 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
+from sagan_jax.ops.cells import cell_means, repeat_cells
+
 _CELL = 4
 """Side in pixels of the cells that features are averaged over."""
 _SHRINKAGE = 0.003
@@ -78,11 +80,10 @@ def gather_features(
 
 
 def _on_grid(layer: Float[Array, "batch height width channel"], side: tuple[int, int]) -> Array:
-    batch, height, width, channels = layer.shape
+    height, width = layer.shape[1:3]
     if height > side[0]:
-        cells = layer.reshape(batch, side[0], height // side[0], side[1], width // side[1], channels)
-        return cells.mean(axis=(2, 4))
-    return jnp.repeat(jnp.repeat(layer, side[0] // height, axis=1), side[1] // width, axis=2)
+        return cell_means(layer, height // side[0], width // side[1])
+    return repeat_cells(layer, side[0] // height, side[1] // width)
 
 
 def sum_features(features: Float[Array, "batch height width feature"], counted: Float[Array, " batch"]) -> FeatureSums:
@@ -166,9 +167,8 @@ def unfamiliar(
     distance = jnp.sqrt(jnp.square(whitened).sum(axis=-1) * nearest)  # [B, h, w]
     usual = jnp.log(distance + 1e-6).mean(axis=(1, 2), keepdims=True)
     relative = distance * jnp.exp(-0.5 * usual)
-    return jnp.repeat(
-        jnp.repeat(relative, image_shape[0] // distance.shape[1], axis=1), image_shape[1] // distance.shape[2], axis=2
-    )
+    height, width = distance.shape[1:]
+    return repeat_cells(relative, image_shape[0] // height, image_shape[1] // width)
 
 
 def _nearest(

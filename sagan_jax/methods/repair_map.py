@@ -6,7 +6,7 @@ is enough: different defects show in different readings.
 """
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 
 from sagan_jax.detector import Images
 from sagan_jax.methods.corruption import blurred
+from sagan_jax.ops.cells import cell_means, repeat_cells
 from sagan_jax.ops.principal_components import principal_components
 
 _COMPONENTS = 128
@@ -63,10 +64,10 @@ def readings(
         damage_floor: Added to the damage found, so that what the network misses still counts.
     """
     factor = images.shape[1] // rest.shape[1]
-    strength = lines(_reduced(images, factor))  # [B, h, w]
+    strength = lines(cell_means(images, factor, factor))  # [B, h, w]
     relative = strength / (strength.mean(axis=(1, 2), keepdims=True) + 1e-6)  # a rough surface is not all abnormal
     low = jnp.stack([lines(rest), jnp.sqrt(relative), jnp.square(rest).mean(axis=-1)])  # [3, B, h, w]
-    unexplained_lines, on_lines, energy = jnp.repeat(jnp.repeat(low, factor, axis=2), factor, axis=3)
+    unexplained_lines, on_lines, energy = repeat_cells(low, factor, factor, axis=2)
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
     return jnp.stack([unexplained_lines, on_lines * (damage_floor + found), energy, unfamiliar_share])
 
@@ -122,7 +123,8 @@ def fit_components(images: Images) -> tuple[Array, Array]:
         The mean, in [-1, 1], and 128 components; zeros in place of those that so few images do not have.
     """
     kept = even_part(images, _FITTED_IMAGES)  # [N, H, W, C]
-    low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1, _reduction(kept.shape[1]))
+    factor = _reduction(kept.shape[1])
+    low = cell_means(np.asarray(kept, np.float32) / 127.5 - 1, factor, factor)  # [N, h, w, C]
     shape = low.shape[1:]
     _, rows = no_components(kept.shape[1:])
     if len(low) < 2:
@@ -143,7 +145,8 @@ def unexplained(
         mean: From `fit_components`.
         components: From `fit_components`.
     """
-    centred = _reduced(images, _reduction(images.shape[1])) - mean[None]  # [B, h, w, C]
+    factor = _reduction(images.shape[1])
+    centred = cell_means(images, factor, factor) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
     return centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
 
@@ -155,15 +158,6 @@ def even_part(images: Images, most: int) -> UInt8[np.ndarray, "part height width
 
 def _reduction(height: int) -> int:
     return max(1, height // _SIDE)
-
-
-def _reduced(
-    images: Float[Any, "count height width channel"], factor: int
-) -> Float[Any, "count low_height low_width channel"]:
-    """The mean of each square of so many pixels."""
-    count, height, width, channels = images.shape
-    cut = images.reshape(count, height // factor, factor, width // factor, factor, channels)
-    return cut.mean(axis=(2, 4))
 
 
 def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "batch height width"]:
