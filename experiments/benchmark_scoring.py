@@ -29,8 +29,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments.benchmark import in_turn
 from experiments.cards import flushed_denormals
+from experiments.timing import in_turn
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.benchmark import own_peak_memory
 from experiments.record import made_by, result_lines, write_results
+from experiments.timing import own_peak_memory
 from sagan_jax.flags import run_experiment
 
 

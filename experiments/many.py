@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.benchmark import in_turn
 from experiments.record import made_by, result_lines, write_results
+from experiments.timing import in_turn
 from sagan_jax.config import Precision
 from sagan_jax.flags import run_experiment
 

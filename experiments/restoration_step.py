@@ -21,7 +21,7 @@ def restoration_step(rounds: int, *, size: int = 64, width: int | None = None) -
     import jax
     import numpy as np
 
-    from experiments.benchmark import in_turn
+    from experiments.timing import in_turn
     from sagan_jax.config import INSPECTION, sagan_preset
     from sagan_jax.detector import normalise
     from sagan_jax.methods.restoration import damaged_example

@@ -27,9 +27,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
-from experiments.benchmark import own_peak_memory
 from experiments.benchmark_scoring import write_photographs, write_run
 from experiments.record import made_by, result_lines, write_results
+from experiments.timing import own_peak_memory
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from experiments.benchmark import timed
+from experiments.timing import timed
 
 if TYPE_CHECKING:
     from sagan_jax.config import TrainingConfig

@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from experiments.benchmark import Case, in_turn, same_function
+from experiments.benchmark_sides import Case, same_function
 from experiments.restoration_step import restoration_step
+from experiments.timing import in_turn
 
 
 @pytest.mark.parametrize("depthwise", [True, False])
