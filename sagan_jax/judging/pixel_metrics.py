@@ -1,8 +1,8 @@
 """How well maps show where an image is abnormal: pixel AUROC and AUPRO, in memory that does not grow with the pixels.
 
-Pixels are counted per image in bins whose edges are quantiles of maps of normal images. What separates two pixels of
-one bin is lost, so between two edges the curves are straight; as a bin holds about a thousandth of the normal pixels,
-or less, AUROC cannot be off by more than about half of that, and in practice is off by far less.
+Pixels are counted per image in bins. What separates two pixels of one bin is lost, so between two edges the curves are
+straight. The edges are close together where maps of normal images have most of their values, and go on far beyond
+these: maps of other days may lie above all that was held out.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,8 @@ from sagan_jax.judging.metrics import Interval
 
 LIMIT = 0.3  # the false positive rate AUPRO is taken to (Bergmann et al., "The MVTec anomaly detection dataset", 2021)
 LEVELS = np.concatenate([np.linspace(0, 0.999, 1000), 1 - np.geomspace(1e-3, 1e-6, 200)[1:]])  # close where it matters
+BETWEEN = np.linspace(0, 1, 300)  # of the way from the lowest of these pixels to the highest
+BEYOND = np.geomspace(1e-3, 1e4, 250)  # times the way from their median, above the highest and below the lowest
 SAMPLED = 2**20  # normal pixels that the edges are taken from, at most
 NEIGHBOURS = np.ones((3, 3), int)  # pixels that touch at a corner are of one region
 
@@ -40,13 +42,16 @@ class PixelCounts(NamedTuple):
 
 
 def bin_edges(maps: Maps) -> Float[np.ndarray, " edge"]:
-    """Edges of bins at quantiles of the maps of normal images, the upper ones close together.
+    """Edges of bins for maps of any images: quantiles of the maps of normal ones, even steps, and steps far beyond.
 
     Args:
         maps: Of normal images, best those held out of training. Of very many pixels an evenly spread part is used.
     """
     pixels = maps.ravel()
-    return np.unique(np.quantile(pixels[:: max(1, pixels.size // SAMPLED)], LEVELS))
+    quantiles = np.quantile(pixels[:: max(1, pixels.size // SAMPLED)].astype(np.float64), LEVELS)
+    low, median, high = np.interp((0, 0.5, 1), LEVELS, quantiles)
+    down, up = (way or abs(median) or 1.0 for way in (median - low, high - median))
+    return np.unique(np.concatenate([quantiles, low + (high - low) * BETWEEN, high + up * BEYOND, low - down * BEYOND]))
 
 
 def count_pixels(

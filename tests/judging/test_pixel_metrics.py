@@ -61,6 +61,26 @@ def test_binned_metrics_are_the_exact_ones(strength):
     assert aupro(counts) == pytest.approx(plain_aupro(maps, masks), abs=5e-4)
 
 
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(0.1, 0.2), (0.1, 3), (1, -3), (1, -0.2), (1, 3), (10, -3), (10, -0.2), (10, 3)]
+)
+def test_maps_of_another_day_are_measured_as_well(scale, shift):
+    """Their normal pixels too lie beyond those that the edges are from: the maps of a new surface, or in new light."""
+    maps, masks = blobs(seed=2)
+    edges = bin_edges(maps[6:])
+    moved = maps * scale + shift * maps.std()
+    counts = count_pixels(moved, masks, edges)
+    assert pixel_auroc(counts) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=2e-3)
+    assert aupro(counts) == pytest.approx(plain_aupro(maps, masks), abs=5e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0, 5.0])
+def test_normal_maps_that_are_flat_do_not_hide_what_lies_above(value):
+    maps, masks = blobs(strength=3.0)
+    counts = count_pixels(value + maps, masks, bin_edges(np.full((2, 8, 8), value)))
+    assert pixel_auroc(counts) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=2e-3)
+
+
 def test_any_rising_function_of_the_maps_has_the_same_metrics():
     maps, masks = blobs()
     shifted = (100 + maps.astype(np.float64) * 1e-3).astype(np.float64)
