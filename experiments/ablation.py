@@ -78,6 +78,8 @@ class Ablation:
 
     def __call__(self) -> None:
         """Trains what the file lacks, adding each to it, and prints the differences."""
+        import jax
+
         from sagan_jax import device
         from sagan_jax.data.folder import load_folder
 
@@ -95,6 +97,7 @@ class Ablation:
                         if any(recorded(line) == run for line in lines):
                             continue
                         lines.append(run._asdict() | measured(split, run) | made_by(machine, seed))
+                        jax.clear_caches()  # a process may have so many programs in memory; each training has its own
                         write_results(self.out, lines)
                         print(f"{run} measured", file=sys.stderr, flush=True)
         print(difference_table(lines))
@@ -148,7 +151,6 @@ def measured(split: "Split", run: Run) -> dict[str, Any]:
     if detector.fit_normal:
         state = detector.fit_normal(state, images, key)
     scores = score_images(detector, state, np.asarray(split.test[:]), pictures=("map",))
-    jax.clear_caches()  # a system lets a process have so many programs in memory, and each training has its own
     pixels: float | str = ""
     if split.test_masks is not None:
         masks = np.asarray(split.test_masks[:]).astype(bool)
