@@ -6,7 +6,7 @@ is enough: different defects show in different readings.
 """
 
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def abnormality(found: Float[Array, "reading batch height width"], level: Level)
     shape = (-1, 1, 1, 1)
     logarithm = jnp.log(found + jnp.array(_TINY).reshape(shape))
     z = (logarithm - level.mean.reshape(shape)) / level.spread.reshape(shape)
-    flat = jnp.where(z > 0, _FLATTENED * jnp.log1p(jnp.maximum(z, 0) / _FLATTENED), z)
+    flat = jnp.minimum(z, 0) + _FLATTENED * jnp.log1p(jnp.maximum(z, 0) / _FLATTENED)
     z = _JOINED * jnp.where(jnp.array(_OF_NETWORK).reshape(shape), flat, z)
     most = jnp.maximum(z.max(axis=0), 0)  # [B, H, W]; taken out, so that nothing overflows
     return most + jnp.log(jnp.exp(-most) + jnp.exp(z - most[None]).sum(axis=0))
@@ -123,8 +123,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
         The mean, in [-1, 1], and 128 components; zeros in place of those that so few images do not have.
     """
     kept = even_part(images, _FITTED_IMAGES)  # [N, H, W, C]
-    factor = _reduction(kept.shape[1])
-    low = cell_means(np.asarray(kept, np.float32) / 127.5 - 1, factor, factor)  # [N, h, w, C]
+    low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1)  # [N, h, w, C]
     shape = low.shape[1:]
     _, rows = no_components(kept.shape[1:])
     if len(low) < 2:
@@ -145,8 +144,7 @@ def unexplained(
         mean: From `fit_components`.
         components: From `fit_components`.
     """
-    factor = _reduction(images.shape[1])
-    centred = cell_means(images, factor, factor) - mean[None]  # [B, h, w, C]
+    centred = _reduced(images) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
     return centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
 
@@ -158,6 +156,14 @@ def even_part(images: Images, most: int) -> UInt8[np.ndarray, "part height width
 
 def _reduction(height: int) -> int:
     return max(1, height // _SIDE)
+
+
+def _reduced(
+    images: Float[Any, "count height width channel"],
+) -> Float[Any, "count low_height low_width channel"]:
+    """Images averaged down to 64 pixels a side if they are larger."""
+    factor = _reduction(images.shape[1])
+    return cell_means(images, factor, factor)
 
 
 def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "batch height width"]:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from sagan_jax.config import DensityConfig
 from sagan_jax.detector import Images, normalise
+from sagan_jax.ops.cells import cell_means
 
 FEATURE_BATCH = 100
 """Images processed at once while fitting."""
@@ -96,10 +97,8 @@ def shrink(images: Array) -> Array:
 
 def mean_pool(images: Array, factor: int) -> Array:
     """Averages blocks of `factor` by `factor` pixels; what does not fill a block at the far edges is left out."""
-    batch, height, width, channels = images.shape
-    h, w = height // factor, width // factor
-    images = images[:, : h * factor, : w * factor]
-    return images.reshape(batch, h, factor, w, factor, channels).mean(axis=(2, 4))
+    height, width = (side // factor * factor for side in images.shape[1:3])
+    return cell_means(images[:, :height, :width], factor, factor)
 
 
 def fit_space(images: Images, key: Array, config: DensityConfig) -> Space:
