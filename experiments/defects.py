@@ -1,21 +1,23 @@
-"""Further sets to develop on: real photographs that Python packages ship, with defects drawn into copies of them.
+r"""Further sets to develop on: real photographs that Python packages ship, with defects drawn into copies of them.
 
     python -m experiments.defects --source=brick --out=sets/brick
     python -m experiments.defects --source=fashion_mnist --normal="Ankle boot" --out=sets/boots
 
 Writes a folder in MVTec AD's layout: train/good, test/good, test/<kind of defect>, and masks. The images are real; the
 defects are synthetic, and of eight kinds that training with damage does not draw. Results on them say so. `brick`,
-`grass`, `gravel` (scikit-image) are cut into squares, those of training from the left of the photograph and those of
-the test from its right. Any data set of the other experiments gives whole images of one class. Some seconds on 2 cores.
+`grass`, `gravel` (scikit-image) are cut into squares, those of the test from the right of the photograph, those of
+training from tiles of its left: `sagan train --group='tile\d+'` holds out whole tiles, for squares of one overlap. Any
+data set of the other experiments gives whole images of one class. Some seconds on 2 cores.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -63,8 +65,8 @@ class Defects:
             raise UserError(f"{self.out} is there already, and not empty; name a folder to be made")
         rng = np.random.default_rng(self.seed)
         train, test = self._photograph(rng) if self.source in SHIPPED else self._classes(rng)
-        for i, image in enumerate(train):
-            _save(self.out / "train" / "good" / f"{i:04}.png", image)
+        for name, image in train.items():
+            _save(self.out / "train" / "good" / f"{name}.png", image)
         kinds = list(DEFECTS)
         for i, image in enumerate(test):
             if i % 3 == 0:
@@ -76,8 +78,8 @@ class Defects:
             _save(self.out / "ground_truth" / kind / f"{i:04}_mask.png", np.where(mask, 255, 0).astype(np.uint8))
         print(f"{len(train)} and {len(test)} images written to {self.out}")
 
-    def _photograph(self, rng: Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Squares of a photograph, for training and for the test: no pixel is in both."""
+    def _photograph(self, rng: Generator) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        """Squares of a photograph, for training and for the test: no pixel is in both, nor in two tiles of training."""
         try:
             data = import_module("skimage.data")  # no dependency of this project
         except ImportError as error:
@@ -87,14 +89,18 @@ class Defects:
         height, width = photograph.shape[:2]
         cut = round(TRAINED_ON * width)
 
-        def squares(count: int, left: int, right: int) -> list[np.ndarray]:
-            places = rng.integers((0, left), (height - self.size + 1, right - self.size + 1), (count, 2))
+        def squares(count: int, tiles: Int[np.ndarray, "tile 4"]) -> list[np.ndarray]:
+            top_left, bottom_right = np.split(np.resize(tiles, (count, 4)), 2, axis=1)  # the tiles in turn
+            places = rng.integers(top_left, bottom_right - self.size + 1)
             return [photograph[y : y + self.size, x : x + self.size] for y, x in places]
 
-        return squares(self.train_images, 0, cut), squares(self.test_images, cut, width)
+        tiles = _tiles(height, cut, self.size)
+        train = squares(self.train_images, tiles)
+        named = {f"tile{i % len(tiles):02}_{i:04}": square for i, square in enumerate(train)}
+        return named, squares(self.test_images, np.array([[0, cut, height, width]]))
 
-    def _classes(self, rng: Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Images of a class of a data set."""
+    def _classes(self, rng: Generator) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        """Images of a class of a data set, for training by name and for the test."""
         dataset = load_dataset(self.source, self.size, self.tfds.data_dir)
         chosen = np.arange(len(dataset.images))
         if self.normal is not None:
@@ -107,7 +113,14 @@ class Defects:
         if len(chosen) < wanted:
             raise UserError(f"{wanted} images are wanted; {self.source} has {len(chosen)} such images")
         images = [np.squeeze(dataset.images[i]) for i in rng.permutation(chosen)[:wanted]]
-        return images[: self.train_images], images[self.train_images :]
+        train = {f"{i:04}": image for i, image in enumerate(images[: self.train_images])}
+        return train, images[self.train_images :]
+
+
+def _tiles(height: int, width: int, size: int) -> Int[np.ndarray, "tile 4"]:
+    """A photograph in tiles half again as long as a square is, about: top, left, bottom, right of each."""
+    rows, columns = (np.linspace(0, side, max(1, int(side / (1.5 * size))) + 1).astype(int) for side in (height, width))
+    return np.array([(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)])
 
 
 def with_defect(

@@ -100,6 +100,31 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
     assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'b'}", "--protocol=both"]) == 2
 
 
+def test_pieces_of_one_photograph_are_held_out_together(tmp_path, capsys):
+    for i in range(60):
+        save(tmp_path / f"crops/train/good/{i // 3:02}_{'abc'[i % 3]}.png", picture(i))
+    train = ["train", str(tmp_path / "crops"), *SMALL, "--validation-fraction=0.5", f"--out={tmp_path / 'run'}"]
+    assert main([*train, r"--group=\d+"]) == 0
+    assert "60 normal training images are of 20 groups (--group)" in capsys.readouterr().out
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["group"], config["held_out"], load_model(tmp_path / "run", method=METHOD).held_out) == (
+        r"\d+",
+        30,
+        30,
+    )
+    assert r"held out together by --group=\d+" in describe(tmp_path / "run", METHOD)
+    for pattern, message in (
+        ("x", "does not match 60 of 60 images"),
+        ("png", "puts all 60 images into one group"),
+        (r"\w\.", "group is '"),  # the same run with other images held out
+    ):
+        assert main([*train, "--epochs=2", "--resume", f"--group={pattern}"]) == 2
+        assert message in capsys.readouterr().err
+    assert main([*train, "--epochs=2", "--resume"]) == 2  # and with none
+    assert "not absent" in capsys.readouterr().err
+    assert main([*train, "--epochs=2", "--resume", r"--group=\d+"]) == 0
+
+
 def test_the_experiment_is_the_same_command_with_the_folder_as_a_flag(bottles, run_of_bottles, tmp_path):
     assert experiments.folder.main([f"--data={bottles}", *SMALL, f"--out={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run/scores.csv").read_bytes() == (run_of_bottles / "scores.csv").read_bytes()

@@ -1,10 +1,11 @@
 """What a run reads, where it goes, how it is judged and what it computes on."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sagan_jax.errors import require
+from sagan_jax.errors import UserError, require
 
 Protocol = Literal["strict", "both"]
 MapKind = Literal["residual", "latent_gradient"]
@@ -33,6 +34,9 @@ class FolderConfig:
     white: int | None = None
     """What is white in 16-bit grey files, 255 to 65535; by default the full range of the camera's 8, 10, 12, 14 or 16
     bits, found from the normal training images. Kept with the run."""
+    group: str | None = None
+    """A regular expression that finds in an image's path which photograph, film or part it is of. Normal images of one
+    are held out together, so that those held out are new to the model; by default each is held out on its own."""
     jpeg_margin: int | None = None
     """Decode JPEGs at half, a quarter or an eighth of their size if that leaves both sides so many times as long as
     --size; 0 decodes them whole. By default 2, or what the run that is continued has. Kept with the run."""
@@ -42,6 +46,10 @@ class FolderConfig:
         require(self.size >= 1, "size", self.size, "at least 1")
         require(self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1")
         require(self.white is None or 255 <= self.white <= 65_535, "white", self.white, "from 255 to 65535")
+        try:
+            re.compile(self.group or "")
+        except re.error as error:
+            raise UserError(f"--group={self.group} is no regular expression: {error}") from error
         margin = self.jpeg_margin
         require(margin is None or 0 <= margin <= 1000, "jpeg_margin", margin, "from 0 to 1000")
         if self.patch is None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Shaped, UInt8
 
+from sagan_jax.data.groups import Groups
 from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
@@ -48,6 +49,7 @@ class Split(NamedTuple):
             others out. None if they use all.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
         reading: How image files were read, and how later ones must be.
+        groups: Which of ``train`` are held out together; None if each is held out on its own.
         notes: What a reader of the result should know about how the data were read, a sentence each.
     """
 
@@ -63,6 +65,7 @@ class Split(NamedTuple):
     test_marked: Bool[np.ndarray, " m"] | None = None
     patches: Patches | None = None
     reading: Reading = USUAL
+    groups: Groups | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -139,6 +142,7 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
     return split._replace(
         train=take(split.train, train),
         train_ids=split.train_ids[train],
+        groups=None if split.groups is None else split.groups.of(train),
         test=take(split.test, test),
         test_labels=split.test_labels[test],
         test_ids=split.test_ids[test],
@@ -148,7 +152,9 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
     )
 
 
-def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " kept"], Int[np.ndarray, " held_out"]]:
+def hold_out(
+    count: int, fraction: float, seed: int, groups: Groups | None = None
+) -> tuple[Int[np.ndarray, " kept"], Int[np.ndarray, " held_out"]]:
     """Sets a random part of ``count`` images aside, the same part for the same seed.
 
     Args:
@@ -156,6 +162,7 @@ def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " 
         fraction: The part to hold out, more than 0 and less than 1. It is rounded to whole images, of which at least
             one is held out and at least one is kept.
         seed: Any integer from 0 up.
+        groups: Images that are held out together; as many whole groups as come nearest to the fraction.
 
     Returns:
         The indices kept and the indices held out, each ascending; together they are 0 ... count - 1.
@@ -164,8 +171,24 @@ def hold_out(count: int, fraction: float, seed: int) -> tuple[Int[np.ndarray, " 
         UserError: If the fraction is out of range or there are fewer than two images.
     """
     held_out = held_out_count(count, fraction)
-    order = np.random.default_rng(seed).permutation(count)
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        chosen = np.isin(groups.numbers, _groups_of_about(held_out, np.bincount(groups.numbers), rng))
+        return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    order = rng.permutation(count)
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _groups_of_about(wanted: int, sizes: Int[np.ndarray, " groups"], rng: np.random.Generator) -> list[int]:
+    """Random groups that have about as many images as wanted: one group or more, but not all."""
+    order = rng.permutation(len(sizes))
+    chosen: list[int] = []
+    missing = wanted
+    for group in order:
+        if len(chosen) < len(sizes) - 1 and sizes[group] < 2 * missing:  # brings the sum nearer
+            chosen.append(int(group))
+            missing -= sizes[group]
+    return chosen or [int(order[sizes[order].argmin()])]
 
 
 def held_out_count(count: int, fraction: float) -> int:

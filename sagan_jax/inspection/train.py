@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sagan_jax import device, run_folder
 from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.data.folder import load_folder
+from sagan_jax.data.groups import groups_by
 from sagan_jax.data.image_file import JPEG_MARGIN
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
@@ -71,6 +74,8 @@ def train_on_folder(
         white=folder.white,
         jpeg_margin=_jpeg_margin(folder, output),
     )
+    if folder.group is not None:
+        split = grouped(split, folder.group)
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
     training, split = fitting_batch(method.training(preset).batch_size, training, split)
@@ -83,6 +88,22 @@ def train_on_folder(
     out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
     prepared = prepare(split, method, model, continued(training, out, output), judging.map)
     return run(prepared, out, machine, command(), output=output, judging=judging), out
+
+
+def grouped(split: Split, pattern: str) -> Split:
+    """The split with its normal images in groups that are held out together, and a note of it.
+
+    Args:
+        split: The images.
+        pattern: A regular expression that tells the group from an image's path in the folder.
+
+    Raises:
+        UserError: As `groups_by`.
+    """
+    groups = groups_by(pattern, split.train_ids)
+    count = len(np.unique(groups.numbers))
+    note = f"the {len(split.train)} normal training images are of {count} groups (--group), each held out whole or not"
+    return split._replace(groups=groups, notes=(*split.notes, note))
 
 
 def _jpeg_margin(folder: FolderConfig, output: OutputConfig) -> int:
@@ -109,7 +130,7 @@ def fitting_batch(default: int, training: TrainingConfig, split: Split) -> tuple
     Raises:
         UserError: If there are too few images to hold any out.
     """
-    kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed)
+    kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed, split.groups)
     count = len(kept)
     if isinstance(split.train, Photographs) and split.patches is not None:
         count = split.train.take(kept).count_patches(split.patches)

@@ -75,7 +75,7 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
             least = 0 if name == "jpeg_margin" else 1
             require(type(value) is int and value >= least, name, value, f"at least {least}")
         count = config["train_images"]
-        held_out = held_out_count(count, training.validation_fraction)
+        held_out = held_out_images(config)
         images = config.get("kept_patches") or count - held_out
         wanted = config["run"]["false_positive_rate"]
         rate = rate_for(None, held_out) if wanted is None else max(float(wanted), least_rate(held_out))
@@ -93,6 +93,13 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
             reading,
             config,
         )
+
+
+def held_out_images(config: Mapping[str, Any]) -> int:
+    """How many normal images a run holds out, by its `config.json`; by groups they are counted, not reckoned."""
+    if "held_out" in config:
+        return int(config["held_out"])
+    return held_out_count(config["train_images"], config["training"]["validation_fraction"])
 
 
 def _method_of(name: str, given: Method | None, where: Path) -> Method:

@@ -31,10 +31,11 @@ def _description(folder: Path, method: Method | None) -> str:
     cut = ""
     if "patches" in config:
         cut = f" patches, {config['patches']['stride']} pixels apart, of photographs of any size"
+    together = f", held out together by --group={config['group']}" if "group" in config else ""
     lines = [
         f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
         f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
-        "normal ones, held-out ones among them",
+        f"normal ones, held-out ones among them{together}",
         *([f"  files      {settings_line(config['reading'])}"] if "reading" in config else []),
         f"  model      {settings_line(config['model'])}",
         f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings_line(config['training'])}",

@@ -9,14 +9,13 @@ import numpy as np
 from sagan_jax import run_folder
 from sagan_jax.data.image_file import USUAL, Reading
 from sagan_jax.data.patches import Patches
-from sagan_jax.data.split import held_out_count
 from sagan_jax.detector import Detector, Picture, State, abstract_state
 from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.judging.scorer import Scorer
 from sagan_jax.judging.scoring import batch_scorer
 from sagan_jax.methods.table import Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.configuration import Configuration, configuration, read_config
+from sagan_jax.runs.configuration import Configuration, configuration, held_out_images, read_config
 from sagan_jax.runs.prepare import make_detector
 
 
@@ -53,7 +52,7 @@ class Model(NamedTuple):
     @property
     def held_out(self) -> int:
         """How many normal images the calibration rests on."""
-        return held_out_count(self.config["train_images"], self.config["training"]["validation_fraction"])
+        return held_out_images(self.config)
 
 
 def load_model(

@@ -66,7 +66,7 @@ def prepare(
     Raises:
         UserError: If the images do not suit the method, or are too few.
     """
-    kept, held_out_indices = hold_out(len(split.train), training.validation_fraction, training.seed)
+    kept, held_out_indices = hold_out(len(split.train), training.validation_fraction, training.seed, split.groups)
     identity: dict[str, Any] = {}
     images = len(kept)
     if split.patches is not None:
@@ -75,6 +75,8 @@ def prepare(
         identity = {"patches": split.patches._asdict(), "kept_patches": images}
     if split.reading != USUAL:  # left out otherwise, as it is in older runs
         identity |= {"reading": split.reading._asdict()}
+    if split.groups is not None:
+        identity |= {"group": split.groups.pattern, "held_out": len(held_out_indices)}
     shape = image_shape(split)
     detector = make_detector(method, settings, training, images, map_kind)
     identity |= {

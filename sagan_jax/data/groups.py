@@ -1,0 +1,55 @@
+"""Which images belong together: pieces of one photograph, frames of one film, photographs of one part."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from sagan_jax.data.image_file import few
+from sagan_jax.errors import UserError, printable
+
+
+class Groups(NamedTuple):
+    """Images in groups, told by their names.
+
+    Attributes:
+        pattern: The regular expression that told them.
+        numbers: The group of each image: 0, 1, ... in the order in which they come.
+    """
+
+    pattern: str
+    numbers: Int[np.ndarray, " n"]
+
+    def of(self, indices: Int[np.ndarray, " kept"]) -> "Groups":
+        """Some of the images, in groups as they were, numbered anew."""
+        return self._replace(numbers=np.unique(self.numbers[indices], return_inverse=True)[1])
+
+
+def groups_by(pattern: str, ids: Iterable[str]) -> Groups:
+    r"""Puts images into groups by their names.
+
+    Args:
+        pattern: A regular expression of Python. What it finds in an id, or its first bracket if it has one, names the
+            group: ``\d+`` puts ``good/001_left.jpg`` and ``good/001_right.jpg`` into one.
+        ids: The image's path in its folder, one an image.
+
+    Returns:
+        The groups, of which there are at least two.
+
+    Raises:
+        UserError: If the pattern does not match every id, or gives one group alone.
+    """
+    expression = re.compile(pattern)
+    ids = [str(name) for name in ids]
+    matches = [expression.search(name) for name in ids]
+    if without := [printable(name) for name, match in zip(ids, matches, strict=True) if match is None]:
+        raise UserError(f"--group={pattern} does not match {len(without)} of {len(ids)} images: {few(without)}")
+    first = 1 if expression.groups else 0
+    found = [match.group(first) or "" for match in matches if match is not None]
+    number: dict[str, int] = {}
+    numbers = np.array([number.setdefault(name, len(number)) for name in found], int)
+    if len(number) < 2:
+        raise UserError(f"--group={pattern} puts all {len(ids)} images into one group; holding out takes two at least")
+    return Groups(pattern, numbers)
