@@ -44,8 +44,10 @@ class Inspection:
     """How many seeds, from 0 on."""
     size: int = 64
     """Side in pixels of the images."""
+    group: str | None = None
+    """Tells which normal images are held out together, as for `sagan train`."""
     runs: Path = Path("runs/inspection")
-    """The folder of runs: each is in SET/SCORE/seedN."""
+    """The folder of runs: each is in SET/SCORE/seedN, or SET/SCORE-grouped/seedN."""
     out: Path = Path("inspection.csv")
     """The CSV file, written anew."""
 
@@ -60,9 +62,10 @@ class Inspection:
 
         for seed in range(self.seeds):  # one seed of every set before second seeds
             for folder, score in product(self.folders, self.scores):
-                out = self.runs / folder.resolve().name / score / f"seed{seed}"
+                kind, grouped = (score, []) if self.group is None else (f"{score}-grouped", [f"--group={self.group}"])
+                out = self.runs / folder.resolve().name / kind / f"seed{seed}"
                 if not (out / "result.json").exists():
-                    flags = [f"--size={self.size}", f"--seed={seed}", f"--out={out}", *TRAINED_WITH[score]]
+                    flags = [f"--size={self.size}", f"--seed={seed}", f"--out={out}", *TRAINED_WITH[score], *grouped]
                     if code := sagan(["train", str(folder), *flags]):
                         raise UserError(f"training on {folder} ended with {code}; what it printed says why")
         lines = collect_inspection(self.runs)
@@ -80,6 +83,7 @@ class InspectionRow(NamedTuple):
     steps: int
     seed: int
     size: int
+    group: str
     auroc: float
     low: float
     high: float
@@ -124,6 +128,7 @@ def inspection_row(result: Mapping[str, Any]) -> InspectionRow:
         steps=all_steps(images, training),
         seed=training.seed,
         size=result["image_shape"][0],
+        group=result.get("group", ""),
         auroc=round(strict["auroc"]["value"], 4),
         low=round(strict["auroc"]["low"], 4),
         high=round(strict["auroc"]["high"], 4),
@@ -140,13 +145,13 @@ def inspection_row(result: Mapping[str, Any]) -> InspectionRow:
 
 
 def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
-    """A line a set, score and steps: the mean over seeds of each figure, and the lowest and highest AUROC of a seed."""
+    """A line a set, way of holding out, score and steps: the mean over seeds of each figure, and the AUROC's range."""
     columns = ("auroc", "pixel_auroc", "floor", "floor_pixel_auroc", "false_positive_rate", "recall")
     text = [
         f"{'set':<31}{'score':<12}{'steps':>6}{'seeds':>6}{'AUROC':>8}   {'seeds from, to':<16}{'pixels':>7}"
         f"{'floor':>8}{'pixels':>8}{'FPR':>7}{'recall':>8}"
     ]
-    kinds = ("dataset", "size", "score", "steps")
+    kinds = ("dataset", "size", "score", "steps", "group")
     for kind in dict.fromkeys(tuple(line[name] for name in kinds) for line in lines):
         of_set = [line for line in lines if tuple(line[name] for name in kinds) == kind]
         values = [float(line["auroc"]) for line in of_set]
@@ -156,8 +161,9 @@ def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
             means.append(f"{sum(known) / len(known):.3f}" if known else "")
         auroc, pixels, floor, floor_pixels, rate, recall = means
         spread = f"{min(values):.3f}, {max(values):.3f}"
+        name = f"{kind[0]} by {kind[4]}" if kind[4] else kind[0]
         text.append(
-            f"{kind[0]:<31}{kind[2]:<12}{kind[3]:>6}{len(of_set):>6}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}"
+            f"{name:<31}{kind[2]:<12}{kind[3]:>6}{len(of_set):>6}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}"
             f"{floor_pixels:>8}{rate:>7}{recall:>8}"
         )
     return "\n".join(text)

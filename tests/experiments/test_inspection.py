@@ -43,6 +43,7 @@ def test_runs_are_collected_with_what_made_them_and_a_line_a_set_and_score_has_t
         "c": result_of(0, 0.3, restoration=False),
         "d": result_of(0, 0.4, restoration=False, scoring="density"),
         "e": result_of(0, 0.5) | {"method": "ganomaly"},
+        "f": result_of(0, 0.7, steps=2000) | {"group": r"\d+"},
     }
     for name, result in made.items():
         (tmp_path / name).mkdir()
@@ -55,8 +56,10 @@ def test_runs_are_collected_with_what_made_them_and_a_line_a_set_and_score_has_t
     assert (first["auroc"], first["low"], first["held_out"], first["commit"]) == (0.9, 0.85, 44, "abc")
     assert (second["pixel_auroc"], second["seed"]) == ("", 1)
     two_epochs = 2 * (250 // 16)
-    assert [(row["score"], row["steps"]) for row in rest] == [("published", two_epochs), ("density", two_epochs)]
-    assert [line.split()[1] for line in others] == ["published", "density"]
+    assert [(row["score"], row["steps"]) for row in rest[:2]] == [("published", two_epochs), ("density", two_epochs)]
+    assert (rest[2]["auroc"], rest[2]["group"], first["group"]) == (0.7, r"\d+", "")
+    assert [line.split()[1] for line in others[:2]] == ["published", "density"]
+    assert others[2].split()[:7] == ["screws", "by", r"\d+", "restoration", "2000", "1", "0.700"]  # not in the mean
     assert inspection_table([first]).splitlines()[1].split()[3:5] == ["1", "0.900"]
 
 
