@@ -1,14 +1,16 @@
 """Which images belong together: pieces of one photograph, frames of one film, photographs of one part."""
 
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from sagan_jax.data.image_file import few
 from sagan_jax.errors import UserError, printable
+
+_BEFORE_LAST = r"[^/]+(?=[_-][^/]*$)"
+"""A file's name before its last underscore or hyphen."""
 
 
 class Groups(NamedTuple):
@@ -27,13 +29,13 @@ class Groups(NamedTuple):
         return self._replace(numbers=np.unique(self.numbers[indices], return_inverse=True)[1])
 
 
-def groups_by(pattern: str, ids: Iterable[str]) -> Groups:
+def groups_by(pattern: str, ids: Shaped[np.ndarray, " n"]) -> Groups:
     r"""Puts images into groups by their names.
 
     Args:
         pattern: A regular expression of Python. What it finds in an id, or its first bracket if it has one, names the
             group: ``\d+`` puts ``good/001_left.jpg`` and ``good/001_right.jpg`` into one.
-        ids: The image's path in its folder, one an image.
+        ids: The images' paths in their folder.
 
     Returns:
         The groups, of which there are at least two.
@@ -42,7 +44,6 @@ def groups_by(pattern: str, ids: Iterable[str]) -> Groups:
         UserError: If the pattern does not match every id, or gives one group alone.
     """
     expression = re.compile(pattern)
-    ids = [str(name) for name in ids]
     matches = [expression.search(name) for name in ids]
     if without := [printable(name) for name, match in zip(ids, matches, strict=True) if match is None]:
         raise UserError(f"--group={pattern} does not match {len(without)} of {len(ids)} images: {few(without)}")
@@ -53,3 +54,19 @@ def groups_by(pattern: str, ids: Iterable[str]) -> Groups:
     if len(number) < 2:
         raise UserError(f"--group={pattern} puts all {len(ids)} images into one group; holding out takes two at least")
     return Groups(pattern, numbers)
+
+
+def likely_groups(ids: Shaped[np.ndarray, " n"]) -> Groups | None:
+    """The groups that names suggest: alike before the last underscore or hyphen, as pieces of a photograph are named.
+
+    Args:
+        ids: The images' paths in their folder.
+
+    Returns:
+        The groups, if all names have one, and there are two or more, of two images or more in the mean; else None.
+    """
+    try:
+        groups = groups_by(_BEFORE_LAST, ids)
+    except UserError:
+        return None
+    return groups if 2 * len(np.unique(groups.numbers)) <= len(ids) else None

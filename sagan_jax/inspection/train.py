@@ -11,7 +11,7 @@ import numpy as np
 from sagan_jax import device, run_folder
 from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.data.folder import load_folder
-from sagan_jax.data.groups import groups_by
+from sagan_jax.data.groups import groups_by, likely_groups
 from sagan_jax.data.image_file import JPEG_MARGIN
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
@@ -74,8 +74,7 @@ def train_on_folder(
         white=folder.white,
         jpeg_margin=_jpeg_margin(folder, output),
     )
-    if folder.group is not None:
-        split = grouped(split, folder.group)
+    split = in_groups(split, folder.group)
     for file in unused:
         print(f"not used: {file.reason}", file=sys.stderr)
     training, split = fitting_batch(method.training(preset).batch_size, training, split)
@@ -90,19 +89,28 @@ def train_on_folder(
     return run(prepared, out, machine, command(), output=output, judging=judging), out
 
 
-def grouped(split: Split, pattern: str) -> Split:
-    """The split with its normal images in groups that are held out together, and a note of it.
+def in_groups(split: Split, pattern: str | None) -> Split:
+    """The split with its normal images in groups that are held out together; without a pattern, with a hint at most.
 
     Args:
         split: The images.
-        pattern: A regular expression that tells the group from an image's path in the folder.
+        pattern: A regular expression that tells the group from an image's path in the folder. None leaves the images
+            on their own, with a note if their names look like those of pieces of one photograph.
 
     Raises:
         UserError: As `groups_by`.
     """
-    groups = groups_by(pattern, split.train_ids)
-    count = len(np.unique(groups.numbers))
-    note = f"the {len(split.train)} normal training images are of {count} groups (--group), each held out whole or not"
+    groups = likely_groups(split.train_ids) if pattern is None else groups_by(pattern, split.train_ids)
+    if groups is None:
+        return split
+    found = f"{len(split.train)} normal training images are of {len(np.unique(groups.numbers))}"
+    if pattern is None:
+        note = (
+            f"by their names the {found} things; if these are photographs that were cut up, or films, the threshold is "
+            f"too low for new ones unless images of one are held out together: --group='{groups.pattern}'"
+        )
+        return split._replace(notes=(*split.notes, note))
+    note = f"the {found} groups (--group), each held out whole or not at all"
     return split._replace(groups=groups, notes=(*split.notes, note))
 
 

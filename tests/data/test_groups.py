@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sagan_jax.config import FolderConfig
-from sagan_jax.data.groups import Groups, groups_by
+from sagan_jax.data.groups import Groups, groups_by, likely_groups
 from sagan_jax.data.split import hold_out
 from sagan_jax.errors import UserError
 
-CROPS = ["good/001_left.png", "good/002_left.png", "good/001_right.png", "good/010_left.png"]
+CROPS = np.array(["good/001_left.png", "good/002_left.png", "good/001_right.png", "good/010_left.png"])
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,21 @@ def test_an_expression_that_tells_no_groups_is_refused():
         groups_by("0", CROPS)
     with pytest.raises(UserError, match=r"--group=\( is no regular expression: missing \)"):
         FolderConfig(group="(")
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        (["good/01_a.png", "good/01_b.png", "good/02-1.png", "good/02-2.png"], [0, 0, 1, 1]),
+        (["a_b/1-2_0.png", "a_b/1-2_1.png", "a_b/1-3_0.png", "a_b/1-3_1.png"], [0, 0, 1, 1]),
+        (["good/0.png", "good/1.png", "good/2.png", "good/3.png"], None),
+        (["IMG_0.png", "IMG_1.png", "IMG_2.png", "IMG_3.png"], None),  # one group alone
+        (["01_a.png", "02_a.png", "03_a.png", "03_b.png"], None),  # hardly any belongs to another
+    ],
+)
+def test_names_suggest_groups_where_several_images_have_the_same_beginning(names, numbers):
+    groups = likely_groups(np.array(names))
+    assert (groups and groups.numbers.tolist()) == numbers
 
 
 def test_some_of_the_images_keep_their_groups():
