@@ -148,7 +148,7 @@ def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
     """A line a set, way of holding out, score and steps: the mean over seeds of each figure, and the AUROC's range."""
     columns = ("auroc", "pixel_auroc", "floor", "floor_pixel_auroc", "false_positive_rate", "recall")
     text = [
-        f"{'set':<31}{'score':<12}{'steps':>6}{'seeds':>6}{'AUROC':>8}   {'seeds from, to':<16}{'pixels':>7}"
+        f"{'set':<31}{'px':>3} {'score':<12}{'steps':>6}{'seeds':>6}{'AUROC':>8}   {'seeds from, to':<16}{'pixels':>7}"
         f"{'floor':>8}{'pixels':>8}{'FPR':>7}{'recall':>8}"
     ]
     kinds = ("dataset", "size", "score", "steps", "group")
@@ -161,9 +161,10 @@ def inspection_table(lines: Sequence[Mapping[str, Any]]) -> str:
             means.append(f"{sum(known) / len(known):.3f}" if known else "")
         auroc, pixels, floor, floor_pixels, rate, recall = means
         spread = f"{min(values):.3f}, {max(values):.3f}"
-        name = f"{kind[0]} by {kind[4]}" if kind[4] else kind[0]
+        dataset, size, score, steps, group = kind
+        name = f"{dataset} by {group}" if group else dataset
         text.append(
-            f"{name:<31}{kind[2]:<12}{kind[3]:>6}{len(of_set):>6}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}"
+            f"{name:<31}{size:>3} {score:<12}{steps:>6}{len(of_set):>6}{auroc:>8}   {spread:<16}{pixels:>7}{floor:>8}"
             f"{floor_pixels:>8}{rate:>7}{recall:>8}"
         )
     return "\n".join(text)

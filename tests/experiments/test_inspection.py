@@ -50,7 +50,20 @@ def test_runs_are_collected_with_what_made_them_and_a_line_a_set_and_score_has_t
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert main([f"--runs={tmp_path}", f"--out={tmp_path / 'out.csv'}"]) == 0
     _, line, *others = capsys.readouterr().out.splitlines()
-    expected = ["screws", "restoration", "2000", "2", "0.940", "0.900,", "0.980", "0.900", "0.300", "0.080", "0.750"]
+    expected = [
+        "screws",
+        "64",
+        "restoration",
+        "2000",
+        "2",
+        "0.940",
+        "0.900,",
+        "0.980",
+        "0.900",
+        "0.300",
+        "0.080",
+        "0.750",
+    ]
     assert line.split() == expected
     first, second, *rest = collect_inspection(tmp_path)
     assert (first["auroc"], first["low"], first["held_out"], first["commit"]) == (0.9, 0.85, 44, "abc")
@@ -58,9 +71,18 @@ def test_runs_are_collected_with_what_made_them_and_a_line_a_set_and_score_has_t
     two_epochs = 2 * (250 // 16)
     assert [(row["score"], row["steps"]) for row in rest[:2]] == [("published", two_epochs), ("density", two_epochs)]
     assert (rest[2]["auroc"], rest[2]["group"], first["group"]) == (0.7, r"\d+", "")
-    assert [line.split()[1] for line in others[:2]] == ["published", "density"]
-    assert others[2].split()[:7] == ["screws", "by", r"\d+", "restoration", "2000", "1", "0.700"]  # not in the mean
-    assert inspection_table([first]).splitlines()[1].split()[3:5] == ["1", "0.900"]
+    assert [line.split()[2] for line in others[:2]] == ["published", "density"]
+    assert others[2].split()[:8] == [
+        "screws",
+        "by",
+        r"\d+",
+        "64",
+        "restoration",
+        "2000",
+        "1",
+        "0.700",
+    ]  # not in the mean
+    assert inspection_table([first]).splitlines()[1].split()[4:6] == ["1", "0.900"]
 
 
 @pytest.mark.parametrize(("flag", "message"), [("--seeds=0", "at least 1"), ("--runs=nowhere", "no finished run")])
