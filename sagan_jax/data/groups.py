@@ -18,7 +18,7 @@ class Groups(NamedTuple):
 
     Attributes:
         pattern: The regular expression that told them.
-        numbers: The group of each image: 0, 1, ... in the order in which they come.
+        numbers: The group of each image: 0, 1, ... in the order of their names.
     """
 
     pattern: str
@@ -48,10 +48,8 @@ def groups_by(pattern: str, ids: Shaped[np.ndarray, " n"]) -> Groups:
     if without := [printable(name) for name, match in zip(ids, matches, strict=True) if match is None]:
         raise UserError(f"--group={pattern} does not match {len(without)} of {len(ids)} images: {few(without)}")
     first = 1 if expression.groups else 0
-    found = [match.group(first) or "" for match in matches if match is not None]
-    number: dict[str, int] = {}
-    numbers = np.array([number.setdefault(name, len(number)) for name in found], int)
-    if len(number) < 2:
+    names, numbers = np.unique([match.group(first) or "" for match in matches if match], return_inverse=True)
+    if len(names) < 2:
         raise UserError(f"--group={pattern} puts all {len(ids)} images into one group; holding out takes two at least")
     return Groups(pattern, numbers)
 
