@@ -110,7 +110,10 @@ def in_groups(split: Split, pattern: str | None) -> Split:
             f"too low for new ones unless images of one are held out together: --group='{groups.pattern}'"
         )
         return split._replace(notes=(*split.notes, note))
-    note = f"the {found} groups (--group), each held out whole or not at all"
+    note = (
+        f"the {found} groups (--group), each held out whole or not at all; images of one group tell less than as many "
+        "others, so false positives may lie further from the wanted rate than is said of so many images"
+    )
     return split._replace(groups=groups, notes=(*split.notes, note))
 
 
