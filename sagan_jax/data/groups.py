@@ -24,6 +24,11 @@ class Groups(NamedTuple):
     pattern: str
     numbers: Int[np.ndarray, " n"]
 
+    @property
+    def group_count(self) -> int:
+        """How many groups there are."""
+        return len(np.unique(self.numbers))
+
     def of(self, indices: Int[np.ndarray, " kept"]) -> "Groups":
         """Some of the images, in groups as they were, numbered anew."""
         return self._replace(numbers=np.unique(self.numbers[indices], return_inverse=True)[1])
@@ -67,4 +72,4 @@ def likely_groups(ids: Shaped[np.ndarray, " n"]) -> Groups | None:
         groups = groups_by(_BEFORE_LAST, ids)
     except UserError:
         return None
-    return groups if 2 * len(np.unique(groups.numbers)) <= len(ids) else None
+    return groups if 2 * groups.group_count <= len(ids) else None

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sagan_jax import device, run_folder
 from sagan_jax.config import FolderConfig, HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.data.folder import load_folder
@@ -103,7 +101,7 @@ def in_groups(split: Split, pattern: str | None) -> Split:
     groups = likely_groups(split.train_ids) if pattern is None else groups_by(pattern, split.train_ids)
     if groups is None:
         return split
-    found = f"{len(split.train)} normal training images are of {len(np.unique(groups.numbers))}"
+    found = f"{len(split.train)} normal training images are of {groups.group_count}"
     if pattern is None:
         note = (
             f"by their names the {found} things; if these are photographs that were cut up, or films, the threshold is "
