@@ -2,12 +2,13 @@ r"""Further sets to develop on: real photographs that Python packages ship, with
 
     python -m experiments.defects --source=brick --out=sets/brick
     python -m experiments.defects --source=fashion_mnist --normal="Ankle boot" --out=sets/boots
+    python -m experiments.defects --source=cloth.png --out=sets/cloth
 
 Writes a folder in MVTec AD's layout: train/good, test/good, test/<kind of defect>, and masks. The images are real; the
-defects are synthetic, and of eight kinds that training with damage does not draw. Results on them say so. `brick`,
-`grass`, `gravel` (scikit-image) are cut into squares, those of the test from the right of the photograph, those of
-training from tiles of its left: `sagan train --group='tile\d+'` holds out whole tiles, for squares of one overlap. Any
-data set of the other experiments gives whole images of one class. Some seconds on 2 cores.
+defects are synthetic, and of eight kinds that training with damage does not draw. Results on them say so. A photograph
+of your own, or `brick`, `grass`, `gravel` (scikit-image), is cut into squares, those of the test from the right of it,
+those of training from tiles of its left: `sagan train --group='tile\d+'` holds out whole tiles, for squares of one
+overlap. Any data set of the other experiments gives whole images of one class. Some seconds on 2 cores.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from scipy import ndimage
 
 from experiments.datasets import TfdsConfig, load_dataset
 from sagan_jax.config import require
+from sagan_jax.data.image_file import read_image
 from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 
@@ -40,7 +42,7 @@ class Defects:
     """Write a folder of real images, some of them with a synthetic defect, and masks of these."""
 
     source: str
-    """`brick`, `grass`, `gravel`, or a data set as in the other experiments."""
+    """A photograph's file; `brick`, `grass` or `gravel`; or a data set as in the other experiments."""
     out: Path
     """The folder to be made."""
     normal: str | None = None
@@ -64,7 +66,12 @@ class Defects:
         if self.out.exists() and any(self.out.iterdir()):
             raise UserError(f"{self.out} is there already, and not empty; name a folder to be made")
         rng = np.random.default_rng(self.seed)
-        train, test = self._photograph(rng) if self.source in SHIPPED else self._classes(rng)
+        if self.source in SHIPPED:
+            train, test = self._squares(rng, _shipped(self.source))
+        elif Path(self.source).is_file():
+            train, test = self._squares(rng, read_image(self.source))
+        else:
+            train, test = self._classes(rng)
         for name, image in train.items():
             _save(self.out / "train" / "good" / f"{name}.png", image)
         kinds = list(DEFECTS)
@@ -78,16 +85,12 @@ class Defects:
             _save(self.out / "ground_truth" / kind / f"{i:04}_mask.png", np.where(mask, 255, 0).astype(np.uint8))
         print(f"{len(train)} and {len(test)} images written to {self.out}")
 
-    def _photograph(self, rng: Generator) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    def _squares(self, rng: Generator, photograph: np.ndarray) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
         """Squares of a photograph, for training and for the test: no pixel is in both, nor in two tiles of training."""
-        try:
-            data = import_module("skimage.data")  # no dependency of this project
-        except ImportError as error:
-            raise UserError("scikit-image ships this photograph: pip install scikit-image") from error
-
-        photograph = np.asarray(getattr(data, self.source)())
         height, width = photograph.shape[:2]
         cut = round(TRAINED_ON * width)
+        if self.size > min(height, cut, width - cut):
+            raise UserError(f"{self.source} has {width} x {height} pixels: too few for squares of {self.size}")
 
         def squares(count: int, tiles: Int[np.ndarray, "tile 4"]) -> list[np.ndarray]:
             top_left, bottom_right = np.split(np.resize(tiles, (count, 4)), 2, axis=1)  # the tiles in turn
@@ -115,6 +118,15 @@ class Defects:
         images = [np.squeeze(dataset.images[i]) for i in rng.permutation(chosen)[:wanted]]
         train = {f"{i:04}": image for i, image in enumerate(images[: self.train_images])}
         return train, images[self.train_images :]
+
+
+def _shipped(name: str) -> UInt8[np.ndarray, "height width"]:
+    """A photograph that scikit-image ships."""
+    try:
+        data = import_module("skimage.data")  # no dependency of this project
+    except ImportError as error:
+        raise UserError("scikit-image ships this photograph: pip install scikit-image") from error
+    return np.asarray(getattr(data, name)())
 
 
 def _tiles(height: int, width: int, size: int) -> Int[np.ndarray, "tile 4"]:

@@ -61,3 +61,16 @@ def test_squares_of_a_photograph_for_training_and_test_share_no_pixel(tmp_path):
             square = np.asarray(Image.open(path))
             windows = np.lib.stride_tricks.sliding_window_view(photograph[:, left:right], (64, 64))
             assert (windows[:, :, 0] == square[0]).all(axis=-1).any()
+
+
+def test_a_photograph_of_ones_own_is_cut_into_squares(tmp_path, smooth, capsys):
+    file = tmp_path / "cloth.png"
+    Image.fromarray(np.tile(smooth, (2, 4, 1))).save(file)  # 64 x 128 pixels, of which 77 columns are for training
+    few = ["--train-images=4", "--test-images=6", f"--source={file}"]
+    assert main([*few, "--size=32", f"--out={tmp_path / 'cloth'}"]) == 0
+    split, _ = load_folder(tmp_path / "cloth", size=32)
+    assert np.asarray(split.train).shape == (4, 32, 32, 3)
+    assert int(split.test_labels.sum()) == 4
+    assert main([*few, "--size=64", f"--out={tmp_path / 'too_large'}"]) == 2
+    assert "128 x 64 pixels: too few for squares of 64" in capsys.readouterr().err
+    assert not (tmp_path / "too_large").exists()
