@@ -72,7 +72,7 @@ class Normal(NamedTuple):
     """What is known of normal images beside the networks, fitted after each epoch.
 
     Attributes:
-        population: The statistics that BatchNorm normalises by when scoring.
+        population: The statistics that BatchNorm normalises by when scoring: those of what it was trained on.
         mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
         components: Their principal components, `float32 [128, h, w, C]`; zeros where there are fewer.
         features: What the generator's features are like.
@@ -225,9 +225,10 @@ def restoration_gan(
     def fit_normal(state: RestorationState, images: Images, key: Array) -> RestorationState:
         images = np.asarray(images)
         restorer, _ = networks(images.shape[1:])
-        chosen = jax.random.choice(key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
+        choice_key, damage_key = jax.random.split(key)
+        chosen = jax.random.choice(choice_key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
         batches = jnp.asarray(images[np.asarray(chosen)])  # [12, 64, H, W, C]
-        population = _population(restorer, state.training.generator, batches)
+        population = _population(restorer, repair, state.training.generator, batches, damage_key)
 
         def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
             count = example_count(others.shape[1:])
@@ -294,16 +295,23 @@ def _batched(images: Images) -> tuple[Array, Array]:
     return jnp.asarray(filled), jnp.asarray(counted)
 
 
-@partial(jax.jit, static_argnames="restorer")
-def _population(restorer: nn.Module, player: Any, batches: Array) -> State:
-    """BatchNorm's statistics over normal images: the mean of those of some batches (Ioffe and Szegedy 2015, alg. 2).
+@partial(jax.jit, static_argnames=("restorer", "repair"))
+def _population(restorer: nn.Module, repair: RestorationConfig, player: Any, batches: Array, key: Array) -> State:
+    """BatchNorm's statistics over what the generator is trained on: the mean of those of some batches.
+
+    So does Ioffe and Szegedy's algorithm 2 (2015). The images are shown in another light and damaged, as in training.
+    Normal images as they are vary far less where all look much the same: by their statistics every grain is enlarged,
+    and damage is not seen.
 
     Flax moves running statistics by a tenth of a batch's: from zeros, a tenth of the batch's own is left.
     """
     nothing = jax.tree.map(jnp.zeros_like, player.statistics)
 
-    def of_batch(batch: Array) -> Any:
-        _, moved = apply_training(restorer, player.params, nothing, normalise(batch))
+    def of_batch(drawn: tuple[Array, Array]) -> Any:
+        batch, batch_key = drawn
+        given = damaged_example(repair, normalise(batch), batch_key).given
+        _, moved = apply_training(restorer, player.params, nothing, given)
         return jax.tree.map(lambda value: 10.0 * value, moved)
 
-    return jax.tree.map(lambda values: values.mean(axis=0), lax.map(of_batch, batches))
+    keys = jax.random.split(key, len(batches))
+    return jax.tree.map(lambda values: values.mean(axis=0), lax.map(of_batch, (batches, keys)))

@@ -44,7 +44,14 @@ from sagan_jax.methods.repair_map import (
     readings,
     unexplained,
 )
-from sagan_jax.methods.restoration import Normal, RestorationState, Restorer, damage_loss, restoration_gan
+from sagan_jax.methods.restoration import (
+    Normal,
+    RestorationState,
+    Restorer,
+    damage_loss,
+    damaged_example,
+    restoration_gan,
+)
 from sagan_jax.methods.sagan import sagan
 from sagan_jax.methods.skip_ganomaly import skip_ganomaly
 
@@ -140,15 +147,20 @@ def untrained(restorer, image_shape, key):
     return restoration_gan(lambda shape: (restorer, restorer), SMALL, None), state
 
 
-def test_the_population_is_the_mean_of_what_batches_of_normal_images_have(key):
+def test_the_population_is_the_mean_of_what_batches_of_images_have_as_training_shows_them(key):
     images = np.random.default_rng(0).integers(0, 256, (90, 4, 4, 2), np.uint8)
     detector, trained = untrained(Restorer(Normalised()), (4, 4, 2), key)
     assert detector.fit_normal is not None
     fitted = detector.fit_normal(trained, images, key)
     (population,) = fitted.normal.population["generator"].values()
 
-    chosen = jax.random.choice(key, 90, (12, 64))
-    batches = np.asarray(normalise(images), np.float64)[np.asarray(chosen)]  # [12, 64, 4, 4, 2]
+    choice_key, damage_key = jax.random.split(key)
+    chosen = jax.random.choice(choice_key, 90, (12, 64))
+    shown = [
+        damaged_example(SMALL.repair, normalise(batch), batch_key).given
+        for batch, batch_key in zip(images[np.asarray(chosen)], jax.random.split(damage_key, 12), strict=True)
+    ]
+    batches = np.asarray(shown, np.float64)  # [12, 64, 4, 4, 2]
     batches -= batches.mean(axis=(2, 3), keepdims=True)  # the generator is shown no mean colour
     np.testing.assert_allclose(population["mean"], batches.mean(axis=(1, 2, 3)).mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(population["var"], batches.var(axis=(1, 2, 3)).mean(axis=0), rtol=2e-3)
