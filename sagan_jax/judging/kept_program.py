@@ -29,6 +29,10 @@ _NEVER = 1e9  # seconds
 _MADE_BY = ("jax", "jaxlib", "flax", "optax", "numpy", "jax-cuda12-plugin", "jax-cuda13-plugin")
 
 
+class OtherStateError(Exception):
+    """The leaves are of another state than the detector's: another version of a method may have other shapes."""
+
+
 def scoring_program(
     make: Callable[[], Detector],
     leaves: Mapping[str, np.ndarray],
@@ -46,6 +50,9 @@ def scoring_program(
         batch_size: How many it takes at once.
         pictures: Which pictures are wanted.
         made_from: All that the detector is made from, as JSON values.
+
+    Raises:
+        OtherStateError: The leaves do not fit the detector.
     """
     placed = [jax.device_put(leaf, _device()) for _, leaf in sorted(leaves.items())]
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8)
@@ -70,6 +77,9 @@ def _compile(detector: Detector, names: Sequence[str], arguments: Any, pictures:
     """The program compiled, past JAX's own cache: what a CPU has loaded from there lacks its code when kept again."""
     like = abstract_state(detector, arguments[1].shape[1:])
     structure, leaves = jax.tree.structure(like), jax.tree.leaves(like)
+    shapes = {name: leaf.shape for name, leaf in zip(leaf_names(like), leaves, strict=True)}
+    if any(shapes.get(name) != leaf.shape for name, leaf in zip(names, arguments[0], strict=True)):
+        raise OtherStateError
 
     def kept_program(given: list[Any], images: Any, count: Any) -> list[Any]:
         known = dict(zip(names, given, strict=True))

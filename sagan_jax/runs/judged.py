@@ -3,6 +3,7 @@
 Where either is missing or does not fit, the checkpoint is read and the program compiled. The verdicts are the same.
 """
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +11,11 @@ from typing import Any, NamedTuple
 from sagan_jax import run_folder
 from sagan_jax.config import settings_to_json
 from sagan_jax.detector import Detector, Picture
-from sagan_jax.judging.kept_program import scoring_program
+from sagan_jax.judging.kept_program import OtherStateError, scoring_program
 from sagan_jax.judging.scorer import Scorer, batch_size
 from sagan_jax.methods.table import METHODS, Method
 from sagan_jax.runs.configuration import Configuration, configuration, read_config
-from sagan_jax.runs.scoring_weights import read_weights
+from sagan_jax.runs.scoring_weights import ScoringWeights, read_weights
 
 
 class Judged(NamedTuple):
@@ -45,14 +46,21 @@ def open_judged(folder: Path, pictures: tuple[Picture, ...] = (), method: Method
     known = configuration(read_config(folder), folder, method)
     with run_folder.damage_as_user_error(folder):
         select = known.json["run"]["select"]
-    weights = None
     if METHODS.get(known.method.name) is known.method:  # of another's code, a kept program could not know a change
         weights = read_weights(folder / "checkpoints", select, known.identity)
-    if weights is None:
-        from sagan_jax.runs.model import load_judged, scorer_of
+        with suppress(OtherStateError):  # the checkpoint says what is wrong
+            if weights is not None:
+                return Judged(
+                    _scorer(known, weights, pictures), known, run_folder.read_json(folder / "result.json") or {}
+                )
+    from sagan_jax.runs.model import load_judged, scorer_of
 
-        model, result = load_judged(folder, method)
-        return Judged(scorer_of(model, pictures), known, result)
+    model, result = load_judged(folder, method)
+    return Judged(scorer_of(model, pictures), known, result)
+
+
+def _scorer(known: Configuration, weights: ScoringWeights, pictures: tuple[Picture, ...]) -> Scorer:
+    """What gives verdicts by kept weights; raises OtherStateError where they do not fit the method."""
     score = scoring_program(
         partial(_detector, known),
         weights.leaves,
@@ -67,8 +75,7 @@ def open_judged(folder: Path, pictures: tuple[Picture, ...] = (), method: Method
             "map": known.map_kind,
         },
     )
-    scorer = Scorer(known.image_shape, score, pictures, weights.calibration, known.patches, known.reading)
-    return Judged(scorer, known, run_folder.read_json(folder / "result.json") or {})
+    return Scorer(known.image_shape, score, pictures, weights.calibration, known.patches, known.reading)
 
 
 def _detector(known: Configuration) -> Detector:

@@ -11,13 +11,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from mean_detector import METHOD
+from mean_detector import MEAN, METHOD
 from photographs import picture, save
 
 from sagan_jax import cli, run_folder
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.device import start_run
+from sagan_jax.errors import UserError
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging import kept_program
 from sagan_jax.judging.calibration import calibrate
@@ -215,6 +216,17 @@ def test_a_run_without_kept_weights_is_scored_as_before(run, files, ordinary, ca
     for path in run.glob(f"checkpoints/*/{NAME}"):
         path.unlink()
     assert by_what_is_kept(run, files)[0] == ordinary[0]
+    assert not cache.exists()
+
+
+def test_what_another_version_of_a_method_kept_is_refused_as_its_checkpoint_is(run, cache, monkeypatch):
+    def init(key, image_shape):
+        return {"mean": jax.numpy.zeros((*image_shape, 2)), "step": jax.numpy.zeros((), np.int32)}
+
+    other = METHOD._replace(build=lambda *_: MEAN._replace(init=init))
+    monkeypatch.setattr(judged, "METHODS", {**METHODS, "mean": other})
+    with pytest.raises(UserError, match="written by another version"):
+        open_judged(run, ("map",), other)
     assert not cache.exists()
 
 
