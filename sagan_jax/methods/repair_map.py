@@ -1,8 +1,8 @@
-"""The map of a generator that repairs: four readings of each pixel, each in terms of what normal images have.
+"""The map of a generator that repairs: five readings of each pixel, each in terms of what normal images have.
 
-Two need no network: what principal components of normal images leave unexplained, and the lines in it. Two are the
-network's: the damage it found, weighted by lines, and how unfamiliar its features are. One that is far above its level
-is enough: different defects show in different readings.
+Two need no network: what principal components of normal images leave unexplained, and the lines in it. Three are the
+network's: the damage it found, the same weighted by lines, and how unfamiliar its features are. One that is far above
+its level is enough: different defects show in different readings.
 """
 
 from functools import reduce
@@ -23,13 +23,13 @@ _COMPONENTS = 128
 _SIDE = 64
 """Side in pixels that images are reduced to, at most, before their components and their lines are taken."""
 _FITTED_IMAGES = 2048
-_READINGS, _LEAST_SPREAD = 4, 0.05
-_TINY = (1e-7, 1e-4, 4e-9, 1e-6)
+_READINGS, _LEAST_SPREAD = 5, 0.05
+_TINY = (1e-7, 1e-4, 4e-9, 1e-6, 1e-4)
 """Added to each reading before its logarithm: far less than any photograph has."""
-_JOINED, _FLATTENED = 1.5, 4.0
-"""How sharply the map follows the greatest reading; and from how many deviations on the network's two readings grow as
-their logarithm, for new surfaces and light move them far."""
-_OF_NETWORK = (False, True, False, True)
+_JOINED = 1.5
+"""How sharply the map follows the greatest reading."""
+_OF_NETWORK = (False, True, False, True, True)
+"""Which readings are the network's: they grow as their logarithm, for new surfaces and light move them far."""
 _LINE_DIRECTIONS, _LINE_TAPS = 8, 15
 _LINE_LENGTH, _BACKGROUND = 6.0, 8.0
 """Deviations of the line filter along its line, and of the background it takes off, in 64ths of the image's side."""
@@ -39,8 +39,8 @@ class Level(NamedTuple):
     """What the readings of normal images come to: of the logarithm of each reading's worst pixels.
 
     Attributes:
-        mean: Over normal images, `float32 [4]`.
-        spread: Its standard deviation, `float32 [4]`, at least 0.05.
+        mean: Over normal images, `float32 [5]`.
+        spread: Its standard deviation, `float32 [5]`, at least 0.05.
     """
 
     mean: Array
@@ -54,14 +54,14 @@ def readings(
     unfamiliar_share: Float[Array, "batch height width"],
     damage_floor: float,
 ) -> Float[Array, "reading batch height width"]:
-    """Unexplained lines, damage on lines, what is unexplained, what is unfamiliar; each 0 or more.
+    """Unexplained lines, damage on lines, what is unexplained, what is unfamiliar, damage; each 0 or more.
 
     Args:
         images: In [-1, 1].
         logits: The damage that the generator found.
         rest: From `unexplained`. Lines are those of images of its size.
         unfamiliar_share: From `feature_distance.unfamiliar`.
-        damage_floor: Added to the damage found, so that what the network misses still counts.
+        damage_floor: Added to the damage found on lines, so that what the network misses still counts.
     """
     factor = images.shape[1] // rest.shape[1]
     strength = lines(cell_means(images, factor, factor))  # [B, h, w]
@@ -69,13 +69,13 @@ def readings(
     low = jnp.stack([lines(rest), jnp.sqrt(relative), jnp.square(rest).mean(axis=-1)])  # [3, B, h, w]
     unexplained_lines, on_lines, energy = repeat_cells(low, factor, factor, axis=2)
     found = jax.nn.softplus(blurred(logits[..., None], 1.0)[..., 0])  # [B, H, W]
-    return jnp.stack([unexplained_lines, on_lines * (damage_floor + found), energy, unfamiliar_share])
+    return jnp.stack([unexplained_lines, on_lines * (damage_floor + found), energy, unfamiliar_share, found])
 
 
 def abnormality(found: Float[Array, "reading batch height width"], level: Level) -> Float[Array, "batch height width"]:
     """One map of the readings: log(1 + the sum of exp(1.5 z)), z the deviations above what normal images have.
 
-    The z of the network's readings, the second and the last, is 4 log(1 + z / 4) where it is over 0.
+    The z of the network's readings, the second and the last two, is log(1 + z) where it is over 0.
 
     Args:
         found: From `readings`.
@@ -84,7 +84,7 @@ def abnormality(found: Float[Array, "reading batch height width"], level: Level)
     shape = (-1, 1, 1, 1)
     logarithm = jnp.log(found + jnp.array(_TINY).reshape(shape))
     z = (logarithm - level.mean.reshape(shape)) / level.spread.reshape(shape)
-    flat = jnp.minimum(z, 0) + _FLATTENED * jnp.log1p(jnp.maximum(z, 0) / _FLATTENED)
+    flat = jnp.minimum(z, 0) + jnp.log1p(jnp.maximum(z, 0))
     z = _JOINED * jnp.where(jnp.array(_OF_NETWORK).reshape(shape), flat, z)
     most = jnp.maximum(z.max(axis=0), 0)  # [B, H, W]; taken out, so that nothing overflows
     return most + jnp.log(jnp.exp(-most) + jnp.exp(z - most[None]).sum(axis=0))

@@ -181,7 +181,7 @@ def restoration_gan(
         return _repair(restorer, params, population, images, train=statistics == "batch")
 
     def read(state: RestorationState, images: Array, statistics: Statistics) -> tuple[Array, Array]:
-        """The repaired images [B, H, W, C] and the readings of the map [4, B, H, W]."""
+        """The repaired images [B, H, W, C] and the readings of the map [5, B, H, W]."""
         repaired, logits, features = repair_of(state, images, statistics)
         normal = state.normal
         rest = unexplained(images, normal.mean, normal.components)
@@ -207,11 +207,11 @@ def restoration_gan(
 
     @jax.jit
     def worst(state: RestorationState, batches: Array) -> Array:
-        """The mean of the worst pixels of each reading of each image, of batches [N, B, H, W, C]: [4, N * B]."""
+        """The mean of the worst pixels of each reading of each image, of batches [N, B, H, W, C]: [5, N * B]."""
 
         def of_batch(batch: Array) -> Array:
             _, found = read(state, normalise(batch), "running")
-            return jnp.stack([worst_share(reading, repair.worst_share) for reading in found])  # [4, B]
+            return jnp.stack([worst_share(reading, repair.worst_share) for reading in found])  # [5, B]
 
         return jnp.concatenate(list(lax.map(of_batch, batches)), axis=1)
 
@@ -242,7 +242,7 @@ def restoration_gan(
         sums = [features_of(shown, *part) for part in parts]
         found = []
         for (part, counted), other, known in zip(parts, halves[::-1], sums[::-1], strict=True):
-            values = worst(knowing(other, known, no_level()), part)  # [4, N * B]
+            values = worst(knowing(other, known, no_level()), part)  # [5, N * B]
             found.append(np.asarray(values)[:, np.asarray(counted).ravel() > 0])
         level = fit_level(jnp.asarray(np.concatenate(found, axis=1)))
         return knowing(images, jax.tree.map(jnp.add, *sums), level)

@@ -220,6 +220,7 @@ def test_the_readings_are_those_of_plain_arrays(factor):
             enlarged(np.sqrt(relative)) * (0.1 + found),
             enlarged(rest[..., 0] ** 2),
             strange,
+            found,
         ]
     )
     got = readings(*(jnp.asarray(array) for array in (images, logits, rest, strange)), 0.1)
@@ -283,25 +284,26 @@ def test_a_network_without_layers_to_look_at_finds_nothing_unfamiliar():
 
 
 def test_the_map_by_hand_and_far_above_the_level_without_overflow():
-    level = Level(jnp.log(jnp.array([1.0, 2.0, 4.0, 8.0])), jnp.full(4, 0.5))
-    at_level = jnp.array([1.0, 2.0, 4.0, 8.0]).reshape(4, 1, 1, 1)
-    assert abnormality(at_level, level) == pytest.approx(np.log(1 + 4), rel=1e-3)
+    usual = jnp.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    level = Level(jnp.log(usual), jnp.full(5, 0.5))
+    at_level = usual.reshape(5, 1, 1, 1)
+    assert abnormality(at_level, level) == pytest.approx(np.log(1 + 5), rel=1e-3)
     one_above = at_level.at[2].multiply(np.e)  # one reading two deviations above: exp(1.5 * 2)
-    assert abnormality(one_above, level) == pytest.approx(np.log(1 + 3 + np.exp(3)), rel=1e-3)
-    for reading in (1, 3):  # two deviations of the network's count as 4 log(1 + 2 / 4)
+    assert abnormality(one_above, level) == pytest.approx(np.log(1 + 4 + np.exp(3)), rel=1e-3)
+    for reading in (1, 3, 4):  # two deviations of the network's count as log(1 + 2)
         strange = at_level.at[reading].multiply(np.e)
-        assert abnormality(strange, level) == pytest.approx(np.log(1 + 3 + 1.5**6), rel=1e-3)
+        assert abnormality(strange, level) == pytest.approx(np.log(1 + 4 + 3**1.5), rel=1e-3)
     below = at_level.at[3].multiply(np.exp(-2))  # and four below as four below
-    assert abnormality(below, level) == pytest.approx(np.log(1 + 3 + np.exp(-6)), rel=1e-3)
+    assert abnormality(below, level) == pytest.approx(np.log(1 + 4 + np.exp(-6)), rel=1e-3)
     far = abnormality(at_level.at[0].set(1e30), level)
     assert far == pytest.approx(3 * np.log(1e30), rel=1e-3)
 
 
 def test_the_level_is_the_mean_and_the_spread_of_the_logarithms():
-    worst = jnp.array([[1.0, np.e], [1.0, 1.0], [np.e, np.e], [np.e**3] * 2])
+    worst = jnp.array([[1.0, np.e], [1.0, 1.0], [np.e, np.e], [np.e**3] * 2, [1.0, np.e**2]])
     level = fit_level(worst)
-    np.testing.assert_allclose(level.mean, [0.5, 0, 1, 3], atol=1e-3)
-    np.testing.assert_allclose(level.spread, [0.5, 0.05, 0.05, 0.05], atol=1e-3)
+    np.testing.assert_allclose(level.mean, [0.5, 0, 1, 3, 1], atol=1e-3)
+    np.testing.assert_allclose(level.spread, [0.5, 0.05, 0.05, 0.05, 1], atol=1e-3)
 
 
 def test_normal_images_are_read_by_what_is_known_of_others(key):
