@@ -3,7 +3,7 @@
     python -m experiments.folder --data=DIR
 
 The same as `sagan train DIR`, beside the other experiments. With `--size=64` it takes 5 to 8 minutes on 2 cores. Expect
-a strict AUROC of about 0.96 on photographs of wood screws, 0.91 on asphalt with cracks (docs/results.md).
+a strict AUROC of about 0.98 on photographs of wood screws, 0.91 on asphalt with cracks (docs/results.md).
 """
 
 from collections.abc import Sequence
