@@ -66,6 +66,8 @@ def test_the_depthwise_kernels_are_the_xla_forms(shape, multiplier, out):
         ((40, 2, 2, 20), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),  # maps smaller than the kernel
         ((2, 7, 150, 5), 3, (2, 5), (3, 1), ((0, 2), (4, 0))),
         ((2, 5, 6, 4), 3, (2, 2), (3, 3), ((0, 0), (0, 0))),  # pixels that no tap sees
+        ((40, 16, 16, 16), 24, (3, 3), (2, 2), ((0, 1), (0, 1))),  # zeros below and right alone, of whole vectors
+        ((40, 8, 8, 16), 24, (3, 1), (2, 1), ((0, 1), (0, 0))),  # and below alone
         ((3, 16, 16, 16), 32, (3, 3), (1, 1), ((1, 1), (1, 1))),  # from here on by Winograd's algorithm
         ((2, 7, 9, 32), 80, (3, 3), (1, 1), ((1, 0), (2, 2))),  # tiles cut off; more than a panel
         ((40, 2, 2, 144), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),

@@ -22,6 +22,14 @@ struct Convolution {
 
   int64_t result_rows() const { return batch * down; }
 
+  // Whether a tap of some pixel of the result sees what lies outside the images, on any of their four sides.
+  bool padded() const {
+    const auto beyond = [](int64_t results, int64_t stride, int64_t taps, int64_t before, int64_t size) {
+      return before > 0 || (results - 1) * stride - before + taps > size;
+    };
+    return beyond(down, stride_down, rows, above, height) || beyond(across, stride_across, columns, left, width);
+  }
+
   // For `taken` rows of the kernel from `row` on, and every pixel of the result's rows from `first` to `last`, calls
   // visit(where among patches, where in the images, how many) with the values that they see. What lies outside is left
   // out.
@@ -45,7 +53,7 @@ struct Convolution {
 
   // What those rows of the kernel see, [pixels, seen]; what lies outside is zero.
   void gather(const float* images, int64_t row, int64_t first, int64_t last, float* patches) const {
-    if (above || left || seen % kLanes) std::fill_n(patches, (last - first) * across * step, 0.0f);
+    if (padded() || seen % kLanes) std::fill_n(patches, (last - first) * across * step, 0.0f);
     each(row, first, last, [&](int64_t patch, int64_t image, int64_t count) {
       for (int64_t i = 0; i < count; ++i) patches[patch + i] = images[image + i];
     });
