@@ -76,16 +76,16 @@ _COUNT = jax.ShapeDtypeStruct((), np.int32)
 def _compile(detector: Detector, names: Sequence[str], arguments: Any, pictures: tuple[Picture, ...]) -> Any:
     """The program compiled, past JAX's own cache: what a CPU has loaded from there lacks its code when kept again."""
     like = abstract_state(detector, arguments[1].shape[1:])
-    structure, leaves = jax.tree.structure(like), jax.tree.leaves(like)
-    shapes = {name: leaf.shape for name, leaf in zip(leaf_names(like), leaves, strict=True)}
-    if any(shapes.get(name) != leaf.shape for name, leaf in zip(names, arguments[0], strict=True)):
-        raise OtherStateError
+    structure, leaves = jax.tree.structure(like), dict(zip(leaf_names(like), jax.tree.leaves(like), strict=True))
+    for name, given in zip(names, arguments[0], strict=True):
+        if name not in leaves or leaves[name].shape != given.shape:
+            raise OtherStateError
 
     def kept_program(given: list[Any], images: Any, count: Any) -> list[Any]:
         known = dict(zip(names, given, strict=True))
         state = [
             known[name] if name in known else jax.numpy.zeros(leaf.shape, leaf.dtype)  # not read, and so not made
-            for name, leaf in zip(leaf_names(like), leaves, strict=True)
+            for name, leaf in leaves.items()
         ]
         scores = score_batch(detector, jax.tree.unflatten(structure, state), images, pictures=pictures, count=count)
         return [value for value in scores if value is not None]

@@ -48,11 +48,10 @@ def open_judged(folder: Path, pictures: tuple[Picture, ...] = (), method: Method
         select = known.json["run"]["select"]
     if METHODS.get(known.method.name) is known.method:  # of another's code, a kept program could not know a change
         weights = read_weights(folder / "checkpoints", select, known.identity)
-        with suppress(OtherStateError):  # the checkpoint says what is wrong
-            if weights is not None:
-                return Judged(
-                    _scorer(known, weights, pictures), known, run_folder.read_json(folder / "result.json") or {}
-                )
+        if weights is not None:
+            with suppress(OtherStateError):  # the checkpoint says what is wrong
+                scorer = _scorer(known, weights, pictures)
+                return Judged(scorer, known, run_folder.read_json(folder / "result.json") or {})
     from sagan_jax.runs.model import load_judged, scorer_of
 
     model, result = load_judged(folder, method)
