@@ -94,9 +94,11 @@ class RestorationState(NamedTuple):
 
 
 class Restorer(nn.Module):
-    """A generator that repairs: what it gives is added to the image, and its last channel is the damage.
+    """A generator that repairs: it gives the whole image, and its last channel is the damage.
 
-    It is shown the image without its mean colour, so that a brighter or a bluer photograph looks the same to it.
+    It is shown the image without its mean colour, which is added in the end, so that a brighter or a bluer photograph
+    looks the same to it. It is not asked for a correction to add to the image: no correction is then the easy answer,
+    and the absolute error never leads away from it.
 
     Attributes:
         generator: A network from [B, H, W, C] to [B, H, W, C + 1].
@@ -108,7 +110,7 @@ class Restorer(nn.Module):
     def __call__(self, images: Array, train: bool) -> tuple[Array, Array]:
         level = images.mean(axis=(1, 2), keepdims=True)
         output = self.generator(images - level, train)  # [B, H, W, C + 1]
-        return images + output[..., :-1], output[..., -1]  # repaired [B, H, W, C], damage logit [B, H, W]
+        return level + output[..., :-1], output[..., -1]  # repaired [B, H, W, C], damage logit [B, H, W]
 
 
 def skip_gan(generator: Callable[[int], nn.Module], config: AdversarialConfig, steps: int | None) -> Detector:
@@ -151,7 +153,8 @@ def restoration_gan(
         repaired, logits = output
         adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
         latent = squared_error(real.latent, fake.latent).mean()
-        loss, terms = weighted(config, adversarial, absolute_error(example.images, repaired).mean(), latent)
+        reconstruction = repair_loss(example.images, repaired, example.truth)
+        loss, terms = weighted(config, adversarial, reconstruction, latent)
         found = damage_loss(logits, example.truth)
         return loss + repair.weight_damage * found, terms | {"generator_damage": found}
 
@@ -263,6 +266,16 @@ def damaged_example(
     light_key, damage_key = jax.random.split(key)
     lit = other_light(light_key, images, repair.relit)
     return Example(lit, *damage(damage_key, lit, repair))
+
+
+def repair_loss(
+    images: Float[Array, "batch height width channel"],
+    repaired: Float[Array, "batch height width channel"],
+    mask: Float[Array, "batch height width"],
+) -> Float[Array, ""]:
+    """The mean absolute error of all pixels, and once more that of the damaged ones, which are few."""
+    error = absolute_error(images, repaired).mean(axis=-1)  # [B, H, W]
+    return error.mean() + (error * mask).sum() / (mask.sum() + 1)
 
 
 def damage_loss(

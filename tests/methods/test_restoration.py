@@ -50,6 +50,7 @@ from sagan_jax.methods.restoration import (
     Restorer,
     damage_loss,
     damaged_example,
+    repair_loss,
     restoration_gan,
 )
 from sagan_jax.methods.sagan import sagan
@@ -118,6 +119,13 @@ def test_a_line_a_pixel_wide_scores_higher_than_noise_of_its_energy(bright):
     across, down, none = np.asarray(worst_share(LINES(pictures)))
     assert across == pytest.approx(down, rel=1e-4)
     assert across > 3 * none
+
+
+def test_the_loss_of_the_repair_counts_damaged_pixels_once_more_by_hand():
+    images = jnp.zeros((1, 2, 2, 2))
+    repaired = images.at[0, 0, 0].set(jnp.array([0.2, -0.6])).at[0, 1, 1].set(0.4)  # errors 0.4 and 0.4
+    mask = jnp.array([[[1.0, 1.0], [0.0, 0.0]]])
+    assert repair_loss(images, repaired, mask) == pytest.approx(0.8 / 4 + 0.4 / (2 + 1), rel=1e-6)
 
 
 def test_the_loss_of_the_damage_channel_is_cross_entropy_and_dice_by_hand():
@@ -321,11 +329,12 @@ def test_normal_images_are_read_by_what_is_known_of_others(key):
     assert np.asarray(level.mean)[2] == pytest.approx(np.asarray(new).mean(), abs=0.2)
 
 
-class Constant(nn.Module):
-    """Not a generator: gives back what it is shown, and no damage."""
+class Copy(nn.Module):
+    """Not a generator: gives back what it is shown, which has no mean colour, and no damage."""
 
     @nn.compact
     def __call__(self, images, train):
+        np.testing.assert_allclose(images.mean(axis=(1, 2)), 0, atol=1e-6)
         return jnp.concatenate([images, 0 * images[..., :1]], axis=-1)
 
 
@@ -333,8 +342,8 @@ def test_the_generator_does_not_see_how_bright_or_blue_an_image_is():
     images = jax.random.uniform(jax.random.key(0), (2, 4, 4, 3), minval=-1)
     colour = jnp.array([0.3, -0.2, 0.1]).reshape(1, 1, 1, 3)
     for shown in (images, images + colour):
-        repaired, logits = Restorer(Constant()).apply({}, shown, train=False)
-        np.testing.assert_allclose(repaired - shown, images - images.mean(axis=(1, 2), keepdims=True), atol=1e-6)
+        repaired, logits = Restorer(Copy()).apply({}, shown, train=False)
+        np.testing.assert_allclose(repaired, shown, atol=1e-6)  # its mean colour is added again
         assert logits.shape == (2, 4, 4)
 
 
