@@ -78,7 +78,7 @@ def skip_ganomaly(config: SkipGanomalyConfig, steps: int | None = None) -> Detec
     """
 
     def generator(channels: int) -> nn.Module:
-        bounded = not config.repair.restoration  # a correction and a logit are not
+        bounded = not config.repair.restoration  # an image less its mean colour and a logit are not
         return SkipGanomalyGenerator(channels, config.width, bounded, ARITHMETIC[config.precision])
 
     return skip_gan(generator, config, steps)

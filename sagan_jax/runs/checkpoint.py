@@ -25,7 +25,7 @@ from sagan_jax.runs.identity import differences, with_more_epochs
 
 VALIDATION = "validation_reconstruction"
 Result = TypeVar("Result")
-FORMAT = 1
+FORMAT = 2
 """Of run folders and their checkpoints; raised by a change that programs from before it would misread."""
 
 

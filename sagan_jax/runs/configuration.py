@@ -129,10 +129,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_format(config: Mapping[str, Any], where: Path) -> None:
-    """Raises UserError for a configuration that a newer version wrote."""
+    """Raises UserError for a configuration that a newer version wrote, or of a generator that has changed since."""
     written = config.get("format", 0)  # runs had none at first
     if not isinstance(written, int) or written > FORMAT:
         raise UserError(
             f"{printable(where)} is of format {written}, which a newer version of sagan-jax wrote; this one "
             f"reads format {FORMAT} and before"
+        )
+    model = config.get("model")
+    repair = model.get("repair") if isinstance(model, Mapping) else None
+    if written < 2 and isinstance(repair, Mapping) and repair.get("restoration"):
+        raise UserError(
+            f"{printable(where)} is of format {written}, whose generator gives a correction of the image where this "
+            f"version's gives the repaired image; train it anew"
         )

@@ -25,6 +25,7 @@ from sagan_jax.judging.calibration import calibrate, calibrated, threshold
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
+from sagan_jax.runs.checkpoint import FORMAT
 from sagan_jax.runs.model import Model, untrained_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,6 +55,7 @@ def make_model(method, preset="paper"):
     config = {
         "dataset": "digits",
         "abnormal": "3",
+        "format": FORMAT,
         "image_shape": [16, 16, 1],
         "train_images": 1000,
         "method": method,

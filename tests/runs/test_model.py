@@ -33,3 +33,11 @@ def test_a_configuration_of_a_newer_format_is_not_guessed_at(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(UserError, match="is of format 99, which a newer version of sagan-jax wrote"):
         load_model(tmp_path)
+
+
+def test_a_run_whose_generator_gave_a_correction_is_not_read_as_one_that_gives_the_image(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    config = {"format": 1, "model": {"repair": {"restoration": True}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"gives a correction of the image .*; train it anew"):
+        load_model(tmp_path)
