@@ -2,7 +2,8 @@
 
 A U-Net with skips copies damage as well as all else, so |x - G(x)| hardly tells where it is. Here the generator sees
 images with synthetic damage and learns to take it away, with one more channel that says where it was. SAGAN's
-discriminator compares the image with the repaired one; its three losses stay, and the damage channel's is added.
+discriminator compares the image with the repaired one. Its three losses stay, damaged pixels count once more in that of
+the reconstruction, and the damage channel's is added.
 None of this is in the paper; docs/restoration.md has what each part is worth.
 """
 
@@ -98,7 +99,7 @@ class Restorer(nn.Module):
 
     It is shown the image without its mean colour, which is added in the end, so that a brighter or a bluer photograph
     looks the same to it. It is not asked for a correction to add to the image: no correction is then the easy answer,
-    and the absolute error never leads away from it.
+    which training by the absolute error did not leave (docs/restoration.md).
 
     Attributes:
         generator: A network from [B, H, W, C] to [B, H, W, C + 1].
@@ -275,7 +276,7 @@ def repair_loss(
 ) -> Float[Array, ""]:
     """The mean absolute error of all pixels, and once more that of the damaged ones, which are few."""
     error = absolute_error(images, repaired).mean(axis=-1)  # [B, H, W]
-    return error.mean() + (error * mask).sum() / (mask.sum() + 1)
+    return error.mean() + (error * mask).sum() / (mask.sum() + 1)  # 1, for a batch may have no damage
 
 
 def damage_loss(

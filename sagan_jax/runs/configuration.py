@@ -61,7 +61,7 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
         method: The method where `METHODS` does not have it.
 
     Raises:
-        UserError: If the configuration is damaged or of a newer version.
+        UserError: If the configuration is damaged or of a version that this one cannot read.
     """
     check_format(config, where)
     with run_folder.damage_as_user_error(where):
@@ -141,5 +141,5 @@ def check_format(config: Mapping[str, Any], where: Path) -> None:
     if written < 2 and isinstance(repair, Mapping) and repair.get("restoration"):
         raise UserError(
             f"{printable(where)} is of format {written}, whose generator gives a correction of the image where this "
-            f"version's gives the repaired image; train it anew"
+            "version's gives the repaired image; train it anew"
         )

@@ -91,7 +91,7 @@ def untrained_model(config: Mapping[str, Any], where: Path, method: Method | Non
         The model; its state has shapes and dtypes alone, its calibration is void.
 
     Raises:
-        UserError: If the configuration is damaged or of a newer version.
+        UserError: If the configuration is damaged or of a version that this one cannot read.
     """
     return _untrained(configuration(config, where, method), where)
 

@@ -25,7 +25,7 @@ from sagan_jax.judging.calibration import calibrate, calibrated, threshold
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.checkpoint import FORMAT
+from sagan_jax.runs.configuration import configuration
 from sagan_jax.runs.model import Model, untrained_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -55,7 +55,7 @@ def make_model(method, preset="paper"):
     config = {
         "dataset": "digits",
         "abnormal": "3",
-        "format": FORMAT,
+        "format": checkpoint.FORMAT,
         "image_shape": [16, 16, 1],
         "train_images": 1000,
         "method": method,
@@ -266,7 +266,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_lost(model, tmp_path):
 
 @SAGAN
 def test_the_command_exports_a_run_once_and_refuses_what_is_none(model, tmp_path, capsys):
-    identity = {name: value for name, value in model.config.items() if name not in ("format", "run")}
+    identity = configuration(model.config, tmp_path).identity
     (tmp_path / "config.json").write_text(json.dumps(model.config))
     with checkpoint.open_checkpoints(tmp_path / "checkpoints", identity) as checkpoints:
         pass
