@@ -51,6 +51,9 @@ class NormalFeatures(NamedTuple):
 class FeatureSums(NamedTuple):
     """Sums over images of which the normal features are made; those of two sets add up.
 
+    They are of the features less an origin near their mean: of images that look much alike the features are far larger
+    than their differences, which float32 would lose.
+
     Attributes:
         images: How many, a float.
         total: Of the features of each cell, `float32 [h, w, F]`.
@@ -86,15 +89,21 @@ def _on_grid(layer: Float[Array, "batch height width channel"], side: tuple[int,
     return repeat_cells(layer, side[0] // height, side[1] // width)
 
 
-def sum_features(features: Float[Array, "batch height width feature"], counted: Float[Array, " batch"]) -> FeatureSums:
+def sum_features(
+    features: Float[Array, "batch height width feature"],
+    counted: Float[Array, " batch"],
+    origin: Float[Array, "height width feature"],
+) -> FeatureSums:
     """The sums over a batch.
 
     Args:
         features: From `gather_features`.
         counted: 1 for an image that counts, 0 for one that only fills the batch.
+        origin: Taken off the features: the same for all sums that are added up.
     """
-    weighted = features * counted[:, None, None, None]
-    products = jnp.einsum("bhwf,bhwg->fg", weighted, features, precision=lax.Precision.HIGHEST)
+    apart = features - origin[None]
+    weighted = apart * counted[:, None, None, None]
+    products = jnp.einsum("bhwf,bhwg->fg", weighted, apart, precision=lax.Precision.HIGHEST)
     return FeatureSums(counted.sum(), weighted.sum(axis=0), products)
 
 
@@ -113,18 +122,25 @@ def example_count(image_shape: tuple[int, ...]) -> int:
     return max(fewest, min(most, _EXAMPLE_CELLS // cells // fewest * fewest))
 
 
-def fit_features(sums: FeatureSums) -> tuple[Array, Array]:
-    """The mean of each cell, and the whitening of the covariance around it that all cells share."""
+def fit_features(
+    sums: FeatureSums, origin: Float[Array, "cell_height cell_width feature"]
+) -> tuple[Float[Array, "cell_height cell_width feature"], Float[Array, "feature feature"]]:
+    """The mean of each cell, and the whitening of the covariance around it that all cells share.
+
+    Args:
+        sums: Of normal images.
+        origin: What was taken off their features.
+    """
     images, total, products = (np.asarray(value, np.float64) for value in sums)
-    mean = total / images  # [h, w, F]
-    cells, features = mean.shape[0] * mean.shape[1], mean.shape[2]
-    flat = mean.reshape(cells, features)
+    apart = total / images  # [h, w, F]
+    cells, features = apart.shape[0] * apart.shape[1], apart.shape[2]
+    flat = apart.reshape(cells, features)
     covariance = (products / images - flat.T @ flat) / cells
-    least = np.trace(covariance) / max(1, features)
-    covariance += (_SHRINKAGE * least + 1e-12) * np.eye(features)
+    least = _SHRINKAGE * np.trace(covariance) / max(1, features) + 1e-12
     variances, directions = np.linalg.eigh(covariance)  # from the least to the greatest
+    variances = np.maximum(variances, 0) + least  # rounding may leave some a little below 0
     root = (directions / np.sqrt(variances * max(1, features)))[:, ::-1]
-    return jnp.asarray(mean, jnp.float32), jnp.asarray(root, jnp.float32)
+    return jnp.asarray(np.asarray(origin) + apart, jnp.float32), jnp.asarray(root, jnp.float32)
 
 
 def with_examples(

@@ -193,12 +193,17 @@ def restoration_gan(
         return repaired, readings(images, logits, rest, strange, repair.damage_floor)
 
     @jax.jit
-    def features_of(state: RestorationState, batches: Array, counted: Array) -> FeatureSums:
+    def usual(state: RestorationState, batch: Array) -> Array:
+        """The mean of the features of a batch [B, H, W, C]."""
+        return repair_of(state, normalise(batch), "running")[-1].mean(axis=0)
+
+    @jax.jit
+    def features_of(state: RestorationState, batches: Array, counted: Array, origin: Array) -> FeatureSums:
         """The sums of the features of batches [N, B, H, W, C], of which images count [N, B]."""
 
         def of_batch(given: tuple[Array, Array]) -> FeatureSums:
             batch, counts = given
-            return sum_features(repair_of(state, normalise(batch), "running")[-1], counts)
+            return sum_features(repair_of(state, normalise(batch), "running")[-1], counts, origin)
 
         return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
 
@@ -237,13 +242,14 @@ def restoration_gan(
         def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
             count = example_count(others.shape[1:])
             examples = np.resize(even_part(others, count), (count, *others.shape[1:]))  # repeated where there are fewer
-            features = compared(shown, *fit_features(sums), jnp.asarray(examples))
+            features = compared(shown, *fit_features(sums, origin), jnp.asarray(examples))
             return state._replace(normal=Normal(population, *fit_components(others), features, level))
 
         halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
         parts = [_batched(half) for half in halves]
         shown = state._replace(normal=state.normal._replace(population=population))
-        sums = [features_of(shown, *part) for part in parts]
+        origin = usual(shown, parts[0][0][0])  # [h, w, F]
+        sums = [features_of(shown, *part, origin) for part in parts]
         found = []
         for (part, counted), other, known in zip(parts, halves[::-1], sums[::-1], strict=True):
             values = worst(knowing(other, known, no_level()), part)  # [5, N * B]

@@ -244,6 +244,19 @@ def test_features_are_layers_averaged_over_cells_or_repeated():
     np.testing.assert_allclose(got[1, 2, 3, 3], coarse[1, 1, 1, 0], rtol=1e-6)
 
 
+def test_features_far_larger_than_their_differences_have_the_covariance_of_these():
+    """Images that look much alike: in float32 the sums of products themselves would lose the differences."""
+    apart = np.random.default_rng(0).normal(size=(200, 2, 2, 6)) * [1, 1, 0.1, 0.1, 0.01, 0.01]
+    features = jnp.asarray(1000 + apart, jnp.float32)
+    origin = features[:32].mean(axis=0)
+    mean, whitening = fit_features(sum_features(features, jnp.ones(200), origin), origin)
+    white = np.einsum("nhwf,fg->nhwg", np.asarray(features, np.float64) - np.asarray(mean), whitening)
+    variances = np.square(white).mean(axis=(0, 1, 2)) * 6
+    shrunk = 0.003 * (2 + 0.02 + 0.0002) / 6
+    expected = np.array([1, 1, 0.01, 0.01, 1e-4, 1e-4])
+    np.testing.assert_allclose(variances, expected / (expected + shrunk), rtol=0.15)
+
+
 def test_the_distance_of_features_is_that_of_plain_arrays():
     """Mahalanobis's around the mean of each cell, and that to the nearest of 128 images in 3 x 3 cells, multiplied."""
     rng = np.random.default_rng(0)
@@ -251,8 +264,11 @@ def test_the_distance_of_features_is_that_of_plain_arrays():
     features = (rng.normal(size=(400, 2, 3, 70)) @ mix + rng.normal(size=(2, 3, 70))).astype(np.float32)
     filler = np.full((4, 2, 3, 70), 99, np.float32)  # fills the batch, and does not count
     counted = jnp.asarray(np.r_[np.ones(200), np.zeros(4)], jnp.float32)
-    parts = [sum_features(jnp.asarray(np.r_[half, filler]), counted) for half in (features[:200], features[200:])]
-    normal = with_examples(*fit_features(jax.tree.map(jnp.add, *parts)), jnp.asarray(features[:128]))
+    origin = jnp.asarray(features[:20].mean(axis=0))
+    parts = [
+        sum_features(jnp.asarray(np.r_[half, filler]), counted, origin) for half in (features[:200], features[200:])
+    ]
+    normal = with_examples(*fit_features(jax.tree.map(jnp.add, *parts), origin), jnp.asarray(features[:128]))
     shown = features[120:150]
 
     centred = (features - features.mean(axis=0)).astype(np.float64)
@@ -284,7 +300,7 @@ def test_fewer_images_are_kept_to_compare_with_the_larger_they_are():
 def test_a_network_without_layers_to_look_at_finds_nothing_unfamiliar():
     images = jnp.ones((3, 8, 8, 1))
     features = gather_features({}, images)
-    fitted = fit_features(sum_features(features, jnp.ones(3)))
+    fitted = fit_features(sum_features(features, jnp.ones(3), features[0]), features[0])
     normal = with_examples(*fitted, gather_features({}, jnp.ones((128, 8, 8, 1))))
     assert isinstance(normal, NormalFeatures)
     assert features.shape == (3, 2, 2, 0)
