@@ -193,17 +193,17 @@ def restoration_gan(
         return repaired, readings(images, logits, rest, strange, repair.damage_floor)
 
     @jax.jit
-    def usual(state: RestorationState, batch: Array) -> Array:
-        """The mean of the features of a batch [B, H, W, C]."""
-        return repair_of(state, normalise(batch), "running")[-1].mean(axis=0)
+    def features_of(state: RestorationState, batch: Array) -> Array:
+        """The features [B, h, w, F] of a batch [B, H, W, C] of uint8."""
+        return repair_of(state, normalise(batch), "running")[-1]
 
     @jax.jit
-    def features_of(state: RestorationState, batches: Array, counted: Array, origin: Array) -> FeatureSums:
+    def summed(state: RestorationState, batches: Array, counted: Array, origin: Array) -> FeatureSums:
         """The sums of the features of batches [N, B, H, W, C], of which images count [N, B]."""
 
         def of_batch(given: tuple[Array, Array]) -> FeatureSums:
             batch, counts = given
-            return sum_features(repair_of(state, normalise(batch), "running")[-1], counts, origin)
+            return sum_features(features_of(state, batch), counts, origin)
 
         return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
 
@@ -211,7 +211,7 @@ def restoration_gan(
     def compared(state: RestorationState, mean: Array, whitening: Array, images: Array) -> NormalFeatures:
         """What is known of normal features, with those of these images [N, H, W, C] to compare with."""
         cut = images.reshape(-1, gcd(len(images), _HALF_BATCH), *images.shape[1:])
-        found = lax.map(lambda batch: repair_of(state, normalise(batch), "running")[-1], cut)
+        found = lax.map(partial(features_of, state), cut)
         return with_examples(mean, whitening, found.reshape(len(images), *found.shape[2:]))
 
     @jax.jit
@@ -248,8 +248,8 @@ def restoration_gan(
         halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
         parts = [_batched(half) for half in halves]
         shown = state._replace(normal=state.normal._replace(population=population))
-        origin = usual(shown, parts[0][0][0])  # [h, w, F]
-        sums = [features_of(shown, *part, origin) for part in parts]
+        origin = features_of(shown, parts[0][0][0]).mean(axis=0)  # [h, w, F]
+        sums = [summed(shown, *part, origin) for part in parts]
         found = []
         for (part, counted), other, known in zip(parts, halves[::-1], sums[::-1], strict=True):
             values = worst(knowing(other, known, no_level()), part)  # [5, N * B]
