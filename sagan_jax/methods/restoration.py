@@ -9,7 +9,6 @@ None of this is in the paper; docs/restoration.md has what each part is worth.
 
 from collections.abc import Callable
 from functools import partial
-from math import gcd
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -35,56 +34,15 @@ from sagan_jax.methods.adversarial import (
 )
 from sagan_jax.methods.corruption import damage, other_light
 from sagan_jax.methods.dcgan import Discriminator, check_image_shape
-from sagan_jax.methods.feature_distance import (
-    FeatureSums,
-    NormalFeatures,
-    example_count,
-    fit_features,
-    gather_features,
-    no_features,
-    sum_features,
-    unfamiliar,
-    with_examples,
-)
+from sagan_jax.methods.feature_distance import gather_features, unfamiliar
 from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
-from sagan_jax.methods.repair_map import (
-    Level,
-    abnormality,
-    even_part,
-    fit_components,
-    fit_level,
-    no_components,
-    no_level,
-    readings,
-    unexplained,
-)
+from sagan_jax.methods.normal_images import Normal, no_normal, normal_fit
+from sagan_jax.methods.repair_map import abnormality, readings, unexplained
 
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""
 _POPULATION_BATCHES, _POPULATION_BATCH = 12, 64
-_HALF, _HALF_BATCH = 128, 32
-"""So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
-_CROSSED = 8
-"""So many images, and more, are read by what is known of others."""
-
-
-class Normal(NamedTuple):
-    """What is known of normal images beside the networks, fitted after each epoch.
-
-    Attributes:
-        population: The statistics that BatchNorm normalises by when scoring: those of what it was trained on.
-        mean: The mean of images reduced to 64 pixels a side at most, in [-1, 1], `float32 [h, w, C]`.
-        components: Their principal components, `float32 [128, h, w, C]`; zeros where there are fewer.
-        features: What the generator's features are like.
-        level: What the readings of the map come to.
-    """
-
-    population: Any
-    mean: Array
-    components: Array
-    features: NormalFeatures
-    level: Level
 
 
 class RestorationState(NamedTuple):
@@ -170,9 +128,7 @@ def restoration_gan(
         *_, features = jax.eval_shape(
             partial(_repair, restorer, train=False), training.generator.params, population, jnp.zeros((1, *image_shape))
         )
-        normal = Normal(
-            population, *no_components(image_shape), no_features(image_shape, features.shape[-1]), no_level()
-        )
+        normal = no_normal(population, image_shape, features.shape[-1])
         return RestorationState(training, normal)
 
     def update(state: RestorationState, batch: Array, key: Array) -> tuple[RestorationState, Metrics]:
@@ -192,37 +148,15 @@ def restoration_gan(
         strange = unfamiliar(features, normal.features, images.shape[1:])
         return repaired, readings(images, logits, rest, strange, repair.damage_floor)
 
-    @jax.jit
-    def features_of(state: RestorationState, batch: Array) -> Array:
-        """The features [B, h, w, F] of a batch [B, H, W, C] of uint8."""
-        return repair_of(state, normalise(batch), "running")[-1]
+    def features_of(state: RestorationState, images: Array) -> Array:
+        return repair_of(state, images, "running")[-1]
 
-    @jax.jit
-    def summed(state: RestorationState, batches: Array, counted: Array, origin: Array) -> FeatureSums:
-        """The sums of the features of batches [N, B, H, W, C], of which images count [N, B]."""
+    def worst(state: RestorationState, images: Array) -> Array:
+        """The mean of the worst pixels of each reading of each image: [5, B]."""
+        _, found = read(state, images, "running")
+        return jnp.stack([worst_share(reading, repair.worst_share) for reading in found])
 
-        def of_batch(given: tuple[Array, Array]) -> FeatureSums:
-            batch, counts = given
-            return sum_features(features_of(state, batch), counts, origin)
-
-        return jax.tree.map(lambda sums: sums.sum(axis=0), lax.map(of_batch, (batches, counted)))
-
-    @jax.jit
-    def compared(state: RestorationState, mean: Array, whitening: Array, images: Array) -> NormalFeatures:
-        """What is known of normal features, with those of these images [N, H, W, C] to compare with."""
-        cut = images.reshape(-1, gcd(len(images), _HALF_BATCH), *images.shape[1:])
-        found = lax.map(partial(features_of, state), cut)
-        return with_examples(mean, whitening, found.reshape(len(images), *found.shape[2:]))
-
-    @jax.jit
-    def worst(state: RestorationState, batches: Array) -> Array:
-        """The mean of the worst pixels of each reading of each image, of batches [N, B, H, W, C]: [5, N * B]."""
-
-        def of_batch(batch: Array) -> Array:
-            _, found = read(state, normalise(batch), "running")
-            return jnp.stack([worst_share(reading, repair.worst_share) for reading in found])  # [5, B]
-
-        return jnp.concatenate(list(lax.map(of_batch, batches)), axis=1)
+    fit = normal_fit(features_of, worst)
 
     def score(state: RestorationState, images: Array, statistics: Statistics = "running") -> Scores:
         repaired, found = read(state, images, statistics)
@@ -238,24 +172,7 @@ def restoration_gan(
         chosen = jax.random.choice(choice_key, len(images), (_POPULATION_BATCHES, _POPULATION_BATCH))
         batches = jnp.asarray(images[np.asarray(chosen)])  # [12, 64, H, W, C]
         population = _population(restorer, repair, state.training.generator, batches, damage_key)
-
-        def knowing(others: Images, sums: FeatureSums, level: Level) -> RestorationState:
-            count = example_count(others.shape[1:])
-            examples = np.resize(even_part(others, count), (count, *others.shape[1:]))  # repeated where there are fewer
-            features = compared(shown, *fit_features(sums, origin), jnp.asarray(examples))
-            return state._replace(normal=Normal(population, *fit_components(others), features, level))
-
-        halves = (images[::2], images[1::2]) if len(images) >= _CROSSED else (images, images)
-        parts = [_batched(half) for half in halves]
-        shown = state._replace(normal=state.normal._replace(population=population))
-        origin = features_of(shown, parts[0][0][0]).mean(axis=0)  # [h, w, F]
-        sums = [summed(shown, *part, origin) for part in parts]
-        found = []
-        for (part, counted), other, known in zip(parts, halves[::-1], sums[::-1], strict=True):
-            values = worst(knowing(other, known, no_level()), part)  # [5, N * B]
-            found.append(np.asarray(values)[:, np.asarray(counted).ravel() > 0])
-        level = fit_level(jnp.asarray(np.concatenate(found, axis=1)))
-        return knowing(images, jax.tree.map(jnp.add, *sums), level)
+        return fit(state._replace(normal=state.normal._replace(population=population)), images)
 
     return Detector(init, update, score, fit_normal)
 
@@ -304,15 +221,6 @@ def _repair(
     )
     (repaired, logits), changed = output
     return repaired, logits, gather_features(changed.get("intermediates", {}), images)
-
-
-def _batched(images: Images) -> tuple[Array, Array]:
-    """An even part of the images in batches [N, B, H, W, C], the last filled up; and which of them count [N, B]."""
-    part = even_part(images, _HALF)
-    places = np.arange(-(-len(part) // _HALF_BATCH) * _HALF_BATCH)
-    counted = (places < len(part)).astype(np.float32).reshape(-1, _HALF_BATCH)
-    filled = part[np.minimum(places, len(part) - 1)].reshape(*counted.shape, *part.shape[1:])
-    return jnp.asarray(filled), jnp.asarray(counted)
 
 
 @partial(jax.jit, static_argnames=("restorer", "repair"))

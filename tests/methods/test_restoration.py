@@ -33,6 +33,7 @@ from sagan_jax.methods.feature_distance import (
     with_examples,
 )
 from sagan_jax.methods.layers import BatchNorm
+from sagan_jax.methods.normal_images import Normal
 from sagan_jax.methods.repair_map import (
     Level,
     abnormality,
@@ -45,7 +46,6 @@ from sagan_jax.methods.repair_map import (
     unexplained,
 )
 from sagan_jax.methods.restoration import (
-    Normal,
     RestorationState,
     Restorer,
     damage_loss,
