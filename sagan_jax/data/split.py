@@ -82,6 +82,11 @@ def take(images: np.ndarray | Photographs | Masks, indices: Int[np.ndarray, " co
     return images[indices] if isinstance(images, np.ndarray) else images.take(indices)
 
 
+def even_part(images: Shaped[np.ndarray, "count *shape"], most: int) -> Shaped[np.ndarray, "part *shape"]:
+    """So many images at most, evenly spread over all."""
+    return images[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
+
+
 def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
     """Makes one class abnormal and all the others normal, as the paper's section 3 does.
 

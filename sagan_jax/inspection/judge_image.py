@@ -23,7 +23,7 @@ class ImageVerdict(NamedTuple):
     Attributes:
         verdict: "abnormal" if the score is over the threshold.
         score: The anomaly score.
-        calibrated: The share of held-out normal images that score lower, 0 to 1.
+        calibrated: The share of normal images that score lower, 0 to 1.
         threshold: What the score is compared with.
         map: Per-pixel anomaly at the size that the image came in, `float32 [H, W]`.
     """

@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
         file: The file, as it was named.
         verdict: "unusable" if it could not be scored.
         score: The anomaly score; None if unusable.
-        calibrated: The share of held-out normal images that score lower, 0 to 1; None if unusable.
+        calibrated: The share of normal images that score lower, 0 to 1; None if unusable.
         threshold: What the score is compared with.
         reason: Why the file is unusable, else empty.
         map: The picture that shows where, if wanted.

@@ -13,13 +13,13 @@ ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
 
 
 class Calibration(NamedTuple):
-    """The scores of normal images: quantiles of the scores of held-out normal images, at even steps from 0 to 1."""
+    """The scores of normal images as new ones are scored: their quantiles, at even steps from 0 to 1."""
 
     quantiles: Float[np.ndarray, " quantiles"]
 
 
 def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
-    """Estimates the quantiles of normal scores from those of normal images that were not trained on.
+    """Estimates the quantiles of normal scores from those of held-out images, or of `crossed_scores`.
 
     The k-th lowest of n scores is taken for the quantile at k / (n + 1), with straight lines between them. A further
     normal image exceeds it with probability 1 - k / (n + 1) whatever the distribution is, as in split conformal

@@ -111,10 +111,10 @@ def evaluate_strict(
     Args:
         labels: bool `[M]`, True = abnormal.
         scores: Strict scores `[M]`.
-        calibration: From held-out normal training images; the test set is not used.
+        calibration: From normal training images; the test set is not used.
         false_positive_rate: The rate the threshold is set for.
         pixels: The counted pixels of the maps, if the images have masks.
-        held_out: How many images the calibration is from, if known.
+        held_out: How many normal images were held out of training, if known.
 
     Returns:
         JSON values: `{"auroc": {"value", "low", "high"}, ..., "threshold": {...}}`, with pixels `pixel_auroc` and

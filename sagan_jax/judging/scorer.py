@@ -18,7 +18,7 @@ class Scorer(NamedTuple):
         image_shape: [H, W, C] of the images it takes, or of patches.
         score: Scores a batch of `batch_size`.
         pictures: Which pictures it gives beside the scores.
-        calibration: What held-out normal images score.
+        calibration: What normal images score.
         patches: How photographs are cut for it; None if it takes whole images.
         reading: How files become images for it.
     """

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from sagan_jax.data.split import even_part
 from sagan_jax.detector import Images, State, normalise
 from sagan_jax.methods.feature_distance import (
     FeatureSums,
@@ -24,7 +25,7 @@ from sagan_jax.methods.feature_distance import (
     sum_features,
     with_examples,
 )
-from sagan_jax.methods.repair_map import Level, even_part, fit_components, fit_level, no_components, no_level
+from sagan_jax.methods.repair_map import Level, fit_components, fit_level, no_components, no_level
 
 _HALF, _HALF_BATCH = 128, 32
 """So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
@@ -106,7 +107,7 @@ def normal_fit(features_of: OfImages, worst_of: OfImages) -> Callable[[State, Im
     def fit(state: State, images: Images) -> State:
         images = np.asarray(images)
 
-        def knowing(others: Images, sums: FeatureSums, level: Level) -> State:
+        def knowing(others: np.ndarray, sums: FeatureSums, level: Level) -> State:
             count = example_count(others.shape[1:])
             examples = np.resize(even_part(others, count), (count, *others.shape[1:]))  # repeated where there are fewer
             features = compared(state, *fit_features(sums, origin), jnp.asarray(examples))
@@ -127,10 +128,13 @@ def normal_fit(features_of: OfImages, worst_of: OfImages) -> Callable[[State, Im
     return fit
 
 
-def _batched(images: Images) -> tuple[Array, Array]:
-    """An even part of the images in batches [N, B, H, W, C], the last filled up; and which of them count [N, B]."""
+def _batched(images: np.ndarray) -> tuple[Array, Array]:
+    """An even part of the images in batches [4, 32, H, W, C], filled up; and which of them count [4, 32].
+
+    Always as many batches, so that one program serves any number of images.
+    """
     part = even_part(images, _HALF)
-    places = np.arange(-(-len(part) // _HALF_BATCH) * _HALF_BATCH)
+    places = np.arange(_HALF)
     counted = (places < len(part)).astype(np.float32).reshape(-1, _HALF_BATCH)
     filled = part[np.minimum(places, len(part) - 1)].reshape(*counted.shape, *part.shape[1:])
     return jnp.asarray(filled), jnp.asarray(counted)

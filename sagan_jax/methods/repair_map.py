@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
+from sagan_jax.data.split import even_part
 from sagan_jax.detector import Images
 from sagan_jax.methods.corruption import blurred
 from sagan_jax.ops.cells import cell_means, repeat_cells
@@ -122,7 +123,7 @@ def fit_components(images: Images) -> tuple[Array, Array]:
     Returns:
         The mean, in [-1, 1], and 128 components; zeros in place of those that so few images do not have.
     """
-    kept = even_part(images, _FITTED_IMAGES)  # [N, H, W, C]
+    kept = even_part(np.asarray(images), _FITTED_IMAGES)  # [N, H, W, C]
     low = _reduced(np.asarray(kept, np.float32) / 127.5 - 1)  # [N, h, w, C]
     shape = low.shape[1:]
     _, rows = no_components(kept.shape[1:])
@@ -147,11 +148,6 @@ def unexplained(
     centred = _reduced(images) - mean[None]  # [B, h, w, C]
     part = jnp.einsum("bhwc,khwc->bk", centred, components, precision=lax.Precision.HIGHEST)
     return centred - jnp.einsum("bk,khwc->bhwc", part, components, precision=lax.Precision.HIGHEST)
-
-
-def even_part(images: Images, most: int) -> UInt8[np.ndarray, "part height width channel"]:
-    """So many images at most, evenly spread over all."""
-    return np.asarray(images)[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
 
 
 def _reduction(height: int) -> int:

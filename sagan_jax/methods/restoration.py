@@ -174,7 +174,7 @@ def restoration_gan(
         population = _population(restorer, repair, state.training.generator, batches, damage_key)
         return fit(state._replace(normal=state.normal._replace(population=population)), images)
 
-    return Detector(init, update, score, fit_normal)
+    return Detector(init, update, score, fit_normal, crossed=True)
 
 
 def damaged_example(

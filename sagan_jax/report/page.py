@@ -18,7 +18,6 @@ import numpy as np
 from sagan_jax import run_folder
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
-from sagan_jax.judging.false_positive_rate import resting_on
 from sagan_jax.report import plots, text, thumbnails
 
 UPLOT = "1.6.32"  # the version in `vendor/`, as npm has it
@@ -109,7 +108,7 @@ def rendered(folder: Path) -> str:
         pixelated=cards.get("pixelated", False),
         masked=cards.get("masked", False),
         views=thumbnails.VIEWS,
-        resting=resting_on(result["images"]["held_out"]) + text.too_fine(result) if result and curves else "",
+        resting=text.resting(result) if result and curves else "",
         limit=strict["threshold"]["value"] if strict else None,
         leaks=text.leaks(result["reference"]) if result and "reference" in result else {},
         settings=settings_by_heading(config, result or {}),

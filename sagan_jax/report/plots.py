@@ -25,7 +25,7 @@ COLOURS = (NORMAL, ABNORMAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00000
 DASHES = ("-", "--", "-.", ":")
 _TITLES = {"generator": "Generator", "discriminator": "Discriminator", "validation": "Held-out normal images"}
 _OTHER = "Training"
-_NO_LOSS = ("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc")
+_NO_LOSS = ("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc", "calibration_images")
 
 
 class Histogram(NamedTuple):

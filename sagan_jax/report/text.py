@@ -21,12 +21,19 @@ def leaks(reference: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def too_fine(result: Mapping[str, Any]) -> str:
-    """A warning about a threshold for a lower rate than its images support, which older versions set; else empty."""
-    wanted = result["strict"]["threshold"]["false_positive_rate_wanted"]
-    if wanted >= least_rate(result["images"]["held_out"]):
-        return ""
-    return f"; {percent(wanted)} is less, so the threshold does not guarantee it"
+def resting(result: Mapping[str, Any]) -> str:
+    """What set a result's threshold and what rate can be relied on, in words.
+
+    A threshold for a lower rate than its images support, which older versions set, is warned of.
+    """
+    limit, held_out = result["strict"]["threshold"], result["images"]["held_out"]
+    wanted, scored = limit["false_positive_rate_wanted"], limit.get("calibration_images", held_out)
+    halves = f"set by {scored:,} normal images, each half scored by what is known of the other; "
+    too_fine = f"; {percent(wanted)} is less, so the threshold does not guarantee it"
+    return (
+        f"{halves if scored != held_out else ''}{resting_on(held_out)}"
+        f"{too_fine if wanted < least_rate(held_out) else ''}"
+    )
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -93,7 +100,7 @@ def threshold_lines(result: Mapping[str, Any]) -> list[str]:
     return [
         f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
         f"{': ' if called else ''}{', '.join(called)}",
-        f"  {resting_on(result['images']['held_out'])}{too_fine(result)}{expected}",
+        f"  {resting(result)}{expected}",
     ]
 
 

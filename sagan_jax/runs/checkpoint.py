@@ -24,6 +24,7 @@ from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.identity import differences, with_more_epochs
 
 VALIDATION = "validation_reconstruction"
+CALIBRATION_IMAGES = "calibration_images"
 Result = TypeVar("Result")
 FORMAT = 2
 """Of run folders and their checkpoints; raised by a change that programs from before it would misread."""

@@ -25,7 +25,7 @@ class Configuration(NamedTuple):
         training: How long and on what it is trained.
         image_shape: [H, W, C] of the images it takes.
         images: How many images, or patches of them, an epoch has.
-        held_out: How many normal images the calibration rests on.
+        held_out: How many normal images were held out of training; they bound the rate.
         map_kind: What anomaly maps show.
         false_positive_rate: The share of normal images that the run's threshold may call abnormal.
         patches: How photographs are cut for it; None if it takes whole images.

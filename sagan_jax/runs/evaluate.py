@@ -9,6 +9,7 @@ from sagan_jax.detector import Picture, Scores
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.scoring import score_images, score_photographs
+from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained
 
@@ -49,6 +50,8 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
     strict = evaluation.evaluate_strict(
         split.test_labels, scores.total, calibration, rate, pixels, held_out=len(prepared.held_out)
     )
+    of_epoch = next((row for row in trained.history if row["epoch"] == trained.judged.epoch), {})
+    strict["threshold"] |= {CALIBRATION_IMAGES: of_epoch.get(CALIBRATION_IMAGES, len(prepared.held_out))}
     result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
     if pixels is not None:
         result["pixels"] = evaluation.pixels_counted(split, pixels)

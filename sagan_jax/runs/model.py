@@ -28,7 +28,7 @@ class Model(NamedTuple):
         image_shape: [H, W, C] of the images it takes.
         detector: Its pure functions.
         state: What they learned.
-        calibration: What held-out normal images score.
+        calibration: What normal images score.
         epoch: How many epochs it was trained.
         false_positive_rate: The share of normal images that the run's threshold may call abnormal, never less than
             `held_out` of them support.
@@ -51,7 +51,7 @@ class Model(NamedTuple):
 
     @property
     def held_out(self) -> int:
-        """How many normal images the calibration rests on."""
+        """How many normal images were held out of training."""
         return held_out_images(self.config)
 
 

@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
         images: How many images, or patches of them, are trained on.
         kept: Which of the split's training images are trained on.
         held_out_indices: Which are held out: the others.
-        held_out: The images held out, for the validation loss and for calibration.
+        held_out: The images held out, for the validation loss, and for calibration where they are many.
         image_shape: [H, W, C] of what the detector takes, images or patches of them.
         detector: The method as pure functions; the same settings, but for the seed, give the same functions.
         like: A state's structure, shapes and dtypes.

@@ -16,10 +16,11 @@ from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
+from sagan_jax.judging.crossed import ENOUGH, crossed_scores
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
+from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, VALIDATION, Checkpoint, Checkpoints
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.scoring_weights import keep_weights
 from sagan_jax.training.plan import steps_of_epoch
@@ -144,7 +145,10 @@ def end_epoch(
         fitted = detector.fit_normal(device.local(state), normal(), key)
         state = device.put(fitted, jax.tree.leaves(state)[0].sharding)
     scores = score_images(detector, state, prepared.held_out, patches=split.patches)
+    crossed = _crossed(run, epoch, state)
+    normal_scores = crossed if len(crossed) else scores.total
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
+    row |= {CALIBRATION_IMAGES: len(normal_scores)}
     if run.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
     shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size
@@ -152,11 +156,22 @@ def end_epoch(
     run.history.append(row)
     if device.is_first_host():
         run_folder.write_metrics(run.folder / "metrics.jsonl", run.history)
-    last = Checkpoint(epoch, state, calibrate(scores.total))
+    last = Checkpoint(epoch, state, calibrate(normal_scores))
     checkpoint.save(run.checkpoints, last, row[VALIDATION])
     if device.is_first_host():
         keep_weights(run.checkpoints, last, detector, prepared.image_shape)
     return run._replace(last=last)
+
+
+def _crossed(run: RunState, epoch: int, state: State) -> np.ndarray:
+    """Scores of normal images by halves, of an epoch that may be judged; none where those held out are enough."""
+    prepared = run.prepared
+    split, training = prepared.split, prepared.training
+    judged = epoch == training.epochs or run.judging.select == "best"
+    few = len(prepared.held_out) < ENOUGH
+    if not (prepared.detector.crossed and judged and few and split.patches is None):
+        return np.zeros(0, np.float32)
+    return crossed_scores(prepared.detector, device.local(state), split.train, training.seed, split.groups)
 
 
 def finish(run: RunState) -> Trained:

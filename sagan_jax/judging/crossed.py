@@ -1,0 +1,52 @@
+"""Scores of normal images by statistics that were fitted on others, where few images are held out of training."""
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from sagan_jax.data.groups import Groups
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import even_part
+from sagan_jax.detector import Detector, State
+from sagan_jax.judging.scoring import score_images
+
+ENOUGH = 200
+"""So many held-out images tell the rate of false positives well enough by themselves."""
+_FEWEST = 40
+"""Of fewer images a half would say little about the other."""
+_HALF = 128
+"""So many images of each half are scored, at most."""
+
+
+def crossed_scores(
+    detector: Detector,
+    state: State,
+    images: UInt8[np.ndarray, "count height width channel"] | Photographs,
+    seed: int,
+    groups: Groups | None = None,
+) -> Float[np.ndarray, " crossed"]:
+    """Scores of normal images, those that were trained on among them, by statistics that are fitted without them.
+
+    Each half of the images is scored by a state whose `fit_normal` saw the other half alone. The networks know most of
+    the images, and half as many are known by the statistics; docs/inspection.md has what comes out.
+
+    Args:
+        detector: The method, one whose `fit_normal` can be crossed.
+        state: Its state, trained.
+        images: All normal images.
+        seed: Of what the fit draws.
+        groups: Images that stay together.
+
+    Returns:
+        float32, of 256 images at most; none of fewer than 40 images.
+    """
+    assert detector.fit_normal is not None
+    if len(images) < _FEWEST:
+        return np.zeros(0, np.float32)
+    in_second = (np.arange(len(images)) if groups is None else groups.numbers) % 2 == 1
+    key, scores = jax.random.key(seed), []
+    for known in (in_second, ~in_second):
+        fitted = detector.fit_normal(state, images[np.flatnonzero(known)], key)
+        scored = even_part(np.flatnonzero(~known), _HALF)
+        scores.append(score_images(detector, fitted, images[scored]).total)
+    return np.concatenate(scores)

@@ -1,0 +1,54 @@
+"""Scores for the calibration: of images that the statistics were not fitted on."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sagan_jax.data.groups import Groups
+from sagan_jax.detector import Detector, Scores, normalise
+from sagan_jax.judging.crossed import crossed_scores
+
+
+def images_of(count):
+    """Each of one grey, its number."""
+    return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 16, 16, 1))
+
+
+def knowing_images(together=1):
+    """Its score: 1,000 for each fitted image with the number // `together`, plus how many images were fitted."""
+
+    def fit_normal(state, images, key):
+        return jnp.zeros(256).at[np.asarray(images)[:, 0, 0, 0] // together].add(1.0)
+
+    def score(state, images, statistics="running"):
+        numbers = jnp.round((images[:, 0, 0, 0] + 1) * 127.5).astype(int)
+        total = 1000 * state[numbers // together] + state.sum()
+        return Scores(total, total, total, images[..., 0], images)
+
+    return Detector(lambda key, shape: jnp.zeros(256), lambda state, batch, key: (state, {}), score, fit_normal)
+
+
+def test_the_detector_here_knows_what_it_was_fitted_on(key):
+    detector = knowing_images()
+    state = detector.fit_normal(None, images_of(20)[:15], key)
+    totals = detector.score(state, normalise(images_of(20))).total
+    np.testing.assert_array_equal(totals, [1015] * 15 + [15] * 5)
+
+
+@pytest.mark.parametrize("count", [40, 101])
+def test_each_image_is_scored_once_by_what_is_known_of_the_other_half(count):
+    scores = crossed_scores(knowing_images(), None, images_of(count), seed=1)
+    first, second = (count + 1) // 2, count // 2  # the images of each half
+    np.testing.assert_array_equal(scores, [second] * first + [first] * second)
+
+
+def test_of_many_images_256_are_scored_and_of_fewer_than_40_none():
+    many = np.concatenate([images_of(200), images_of(200)])
+    assert len(crossed_scores(knowing_images(), None, many, seed=1)) == 256
+    assert len(crossed_scores(knowing_images(), None, images_of(39), seed=1)) == 0
+
+
+def test_images_of_a_group_are_known_together_or_not_at_all():
+    groups = Groups(".", np.arange(100) // 5)
+    scores = crossed_scores(knowing_images(together=5), None, images_of(100), seed=2, groups=groups)
+    np.testing.assert_array_equal(scores, [50] * 100)

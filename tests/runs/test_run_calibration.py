@@ -1,0 +1,67 @@
+"""What a run's threshold rests on: held-out images, or, in the epoch that is judged, all normal images by halves."""
+
+import json
+
+import numpy as np
+import pytest
+from mean_detector import MEAN, METHOD, MeanConfig
+from photographs import picture
+
+from sagan_jax.config import HardwareConfig, JudgingConfig, TrainingConfig
+from sagan_jax.data.split import Split
+from sagan_jax.detector import normalise
+from sagan_jax.device import start_run
+from sagan_jax.judging.calibration import calibrate
+from sagan_jax.run_folder import read_metrics
+from sagan_jax.runs.model import load_model
+from sagan_jax.runs.prepare import prepare
+from sagan_jax.runs.run import run
+
+
+def fit_normal(state, images, key):
+    return state | {"mean": normalise(images).mean(axis=0)}
+
+
+FITTED = MEAN._replace(fit_normal=fit_normal, crossed=True)
+IMAGES = np.stack([picture(i, (16, 16, 3)) for i in range(60)])
+
+
+def trained(folder, count, select="last", detector=FITTED):
+    names = np.array([f"{i:03d}" for i in range(60)])
+    labels = np.arange(10) >= 5
+    split = Split("noise", "odd", IMAGES[:count], names[:count], IMAGES[50:], labels, names[50:])
+    method = METHOD._replace(build=lambda settings, steps=None: detector)
+    prepared = prepare(split, method, MeanConfig(), TrainingConfig(epochs=2, batch_size=8, validation_fraction=0.2))
+    result = run(prepared, folder, start_run(HardwareConfig()), ["test"], judging=JudgingConfig(select=select))
+    rows = [row["calibration_images"] for row in read_metrics(folder / "metrics.jsonl")]
+    return result, rows, load_model(folder, method=method)
+
+
+def test_the_last_epochs_threshold_is_of_all_normal_images_each_half_scored_by_the_mean_of_the_other(tmp_path):
+    result, rows, model = trained(tmp_path / "run", 50)
+    assert rows == [10, 50]
+    assert result["strict"]["threshold"]["calibration_images"] == 50
+    images = IMAGES[:50].astype(np.float32) / 127.5 - 1
+    apart = images[::2] - images[1::2].mean(axis=0), images[1::2] - images[::2].mean(axis=0)
+    scores = np.concatenate([np.abs(part).mean(axis=(1, 2, 3)) for part in apart])
+    np.testing.assert_allclose(model.calibration.quantiles, calibrate(scores).quantiles, rtol=1e-5)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "set by 50 normal images, each half scored by what is known of the other; 10 held-out" in page
+
+
+@pytest.mark.parametrize(
+    ("count", "select", "detector", "expected"),
+    [
+        (50, "best", FITTED, [50, 50]),  # any epoch may be judged
+        (39, "last", FITTED, [8, 8]),  # too few to halve
+        (50, "last", FITTED._replace(crossed=False), [10, 10]),
+        (50, "last", MEAN, [10, 10]),  # nothing is fitted
+    ],
+)
+def test_it_is_of_held_out_images_where_halves_are_of_no_use(tmp_path, count, select, detector, expected):
+    result, rows, _ = trained(tmp_path / "run", count, select, detector)
+    assert rows == expected
+    assert result["strict"]["threshold"]["calibration_images"] == expected[-1]
+    said = "each half scored" in (tmp_path / "run" / "report.html").read_text()
+    assert said == (expected[-1] == count)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["images"]["held_out"] == round(0.2 * count)
