@@ -23,16 +23,17 @@ def fit_normal(state, images, key):
 
 
 FITTED = MEAN._replace(fit_normal=fit_normal, crossed=True)
+LAST, BEST = JudgingConfig(), JudgingConfig(select="best")
 IMAGES = np.stack([picture(i, (16, 16, 3)) for i in range(60)])
 
 
-def trained(folder, count, select="last", detector=FITTED):
+def trained(folder, count, judging=LAST, detector=FITTED):
     names = np.array([f"{i:03d}" for i in range(60)])
     labels = np.arange(10) >= 5
     split = Split("noise", "odd", IMAGES[:count], names[:count], IMAGES[50:], labels, names[50:])
     method = METHOD._replace(build=lambda settings, steps=None: detector)
     prepared = prepare(split, method, MeanConfig(), TrainingConfig(epochs=2, batch_size=8, validation_fraction=0.2))
-    result = run(prepared, folder, start_run(HardwareConfig()), ["test"], judging=JudgingConfig(select=select))
+    result = run(prepared, folder, start_run(HardwareConfig()), ["test"], judging=judging)
     rows = [row["calibration_images"] for row in read_metrics(folder / "metrics.jsonl")]
     return result, rows, load_model(folder, method=method)
 
@@ -50,16 +51,16 @@ def test_the_last_epochs_threshold_is_of_all_normal_images_each_half_scored_by_t
 
 
 @pytest.mark.parametrize(
-    ("count", "select", "detector", "expected"),
+    ("count", "judging", "detector", "expected"),
     [
-        (50, "best", FITTED, [50, 50]),  # any epoch may be judged
-        (39, "last", FITTED, [8, 8]),  # too few to halve
-        (50, "last", FITTED._replace(crossed=False), [10, 10]),
-        (50, "last", MEAN, [10, 10]),  # nothing is fitted
+        (50, BEST, FITTED, [50, 50]),  # any epoch may be judged
+        (39, LAST, FITTED, [8, 8]),  # too few to halve
+        (50, LAST, FITTED._replace(crossed=False), [10, 10]),
+        (50, LAST, MEAN, [10, 10]),  # nothing is fitted
     ],
 )
-def test_it_is_of_held_out_images_where_halves_are_of_no_use(tmp_path, count, select, detector, expected):
-    result, rows, _ = trained(tmp_path / "run", count, select, detector)
+def test_it_is_of_held_out_images_where_halves_are_of_no_use(tmp_path, count, judging, detector, expected):
+    result, rows, _ = trained(tmp_path / "run", count, judging, detector)
     assert rows == expected
     assert result["strict"]["threshold"]["calibration_images"] == expected[-1]
     said = "each half scored" in (tmp_path / "run" / "report.html").read_text()
