@@ -27,8 +27,9 @@ def crossed_scores(
 ) -> Float[np.ndarray, " crossed"]:
     """Scores of normal images, those that were trained on among them, by statistics that are fitted without them.
 
-    Each half of the images is scored by a state whose `fit_normal` saw the other half alone. The networks know most of
-    the images, and half as many are known by the statistics; docs/inspection.md has what comes out.
+    The first half of the images, in their order, is scored by a state whose `fit_normal` saw the second half alone, and
+    the second by the first: pieces of one photograph and photographs of one day, which stand beside each other, are
+    known together or not at all. The networks know most of the images; docs/inspection.md has what comes out.
 
     Args:
         detector: The method, one whose `fit_normal` can be crossed.
@@ -43,7 +44,8 @@ def crossed_scores(
     assert detector.fit_normal is not None
     if len(images) < _FEWEST:
         return np.zeros(0, np.float32)
-    in_second = (np.arange(len(images)) if groups is None else groups.numbers) % 2 == 1
+    place, places = (np.arange(len(images)), len(images)) if groups is None else (groups.numbers, groups.group_count)
+    in_second = 2 * place >= places
     key, scores = jax.random.key(seed), []
     for known in (in_second, ~in_second):
         fitted = detector.fit_normal(state, images[np.flatnonzero(known)], key)

@@ -171,7 +171,7 @@ def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "b
     Args:
         images: In [-1, 1].
     """
-    _, height, width, channels = images.shape
+    count, height, width, channels = images.shape
     side = height / 64
     fine = images - blurred(images, _BACKGROUND * side)
     fine = blurred(fine, side)  # across the line
@@ -186,7 +186,7 @@ def lines(images: Float[Array, "batch height width channel"]) -> Float[Array, "b
         along = jnp.zeros_like(images)
         for offset, weight in zip(offsets, weights, strict=True):
             row, column = (radius + round(offset * part) for part in (np.sin(angle), np.cos(angle)))
-            moved = padded[:, row : row + height, column : column + width]
+            moved = lax.slice(padded, (0, row, column, 0), (count, row + height, column + width, channels))
             along = along + float(weight) * moved
         # A mean over the last axis would be compiled for CPUs without vector instructions, and take twice as long.
         energies.append(reduce(jnp.add, [jnp.square(along[..., channel]) for channel in range(channels)]) / channels)

@@ -14,15 +14,15 @@ def images_of(count):
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 16, 16, 1))
 
 
-def knowing_images(together=1):
-    """Its score: 1,000 for each fitted image with the number // `together`, plus how many images were fitted."""
+def knowing_images(of=lambda number: number):
+    """Its score: 1,000 for each fitted image whose number is `of` the same, plus how many images were fitted."""
 
     def fit_normal(state, images, key):
-        return jnp.zeros(256).at[np.asarray(images)[:, 0, 0, 0] // together].add(1.0)
+        return jnp.zeros(256).at[of(np.asarray(images)[:, 0, 0, 0])].add(1.0)
 
     def score(state, images, statistics="running"):
         numbers = jnp.round((images[:, 0, 0, 0] + 1) * 127.5).astype(int)
-        total = 1000 * state[numbers // together] + state.sum()
+        total = 1000 * state[of(numbers)] + state.sum()
         return Scores(total, total, total, images[..., 0], images)
 
     return Detector(lambda key, shape: jnp.zeros(256), lambda state, batch, key: (state, {}), score, fit_normal)
@@ -48,7 +48,12 @@ def test_of_many_images_256_are_scored_and_of_fewer_than_40_none():
     assert len(crossed_scores(knowing_images(), None, images_of(39), seed=1)) == 0
 
 
-def test_images_of_a_group_are_known_together_or_not_at_all():
-    groups = Groups(".", np.arange(100) // 5)
-    scores = crossed_scores(knowing_images(together=5), None, images_of(100), seed=2, groups=groups)
+def test_neighbours_are_known_together_or_not_at_all():
+    scores = crossed_scores(knowing_images(lambda number: number // 5), None, images_of(100), seed=2)
+    np.testing.assert_array_equal(scores, [50] * 100)
+
+
+def test_so_are_images_of_a_group():
+    groups = Groups(".", np.arange(100) % 20)  # 0, 20, 40, 60 and 80 are of one
+    scores = crossed_scores(knowing_images(lambda number: number % 20), None, images_of(100), seed=2, groups=groups)
     np.testing.assert_array_equal(scores, [50] * 100)
