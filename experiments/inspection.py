@@ -91,6 +91,7 @@ class InspectionRow(NamedTuple):
     floor: float | str
     floor_pixel_auroc: float | str
     held_out: int
+    calibration_images: int
     false_positive_rate: float | str
     false_positive_rate_low: float | str
     false_positive_rate_high: float | str
@@ -136,6 +137,7 @@ def inspection_row(result: Mapping[str, Any]) -> InspectionRow:
         floor=rounded(floor.get("auroc_worst", {}).get("value", "")),
         floor_pixel_auroc=rounded(floor.get("pixel_auroc", {}).get("value", "")),
         held_out=result["images"]["held_out"],
+        calibration_images=threshold.get("calibration_images", result["images"]["held_out"]),
         false_positive_rate=rounded(threshold.get("false_positive_rate", "")),
         false_positive_rate_low=rounded(rate.get("low", "")),
         false_positive_rate_high=rounded(rate.get("high", "")),
