@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from sagan_jax.data.split import Split, take
+from sagan_jax.data.split import Split, even_part, take
 from sagan_jax.detector import Images, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
@@ -117,8 +117,7 @@ def judge_floor(
         return {"floor": {"left_out": "photographs are left on disk"}}
     if len(kept) < 2:
         return {"floor": {"left_out": "there are fewer than two images to fit it on"}}
-    most = max(2, min(len(kept), FITTED_NUMBERS // max(1, train[0].size)))
-    floor = fit_floor(train[kept[np.linspace(0, len(kept) - 1, most).astype(int)]])
+    floor = fit_floor(train[even_part(kept, max(2, FITTED_NUMBERS // max(1, train[0].size)))])
     masked = isinstance(masks, np.ndarray) and bool(masks.any())
     part_of_held_out = held_out[: max(1, PART_NUMBERS // max(1, train[0].size))]
     edges = bin_edges(floor_maps(floor, take(train, part_of_held_out))) if masked else np.zeros(0)
