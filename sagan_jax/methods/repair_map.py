@@ -24,7 +24,7 @@ _COMPONENTS = 128
 _SIDE = 64
 """Side in pixels that images are reduced to, at most, before their components and their lines are taken."""
 _FITTED_IMAGES = 2048
-_READINGS, _LEAST_SPREAD = 5, 0.05
+_LEAST_SPREAD = 0.05
 _TINY = (1e-7, 1e-4, 4e-9, 1e-6, 1e-4)
 """Added to each reading before its logarithm: far less than any photograph has."""
 _JOINED = 1.5
@@ -93,7 +93,7 @@ def abnormality(found: Float[Array, "reading batch height width"], level: Level)
 
 def no_level() -> Level:
     """The level before any images were seen."""
-    return Level(jnp.zeros(_READINGS), jnp.ones(_READINGS))
+    return Level(jnp.zeros(len(_TINY)), jnp.ones(len(_TINY)))
 
 
 def fit_level(worst: Float[Array, "reading image"]) -> Level:

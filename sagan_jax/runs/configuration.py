@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sagan_jax import run_folder
 from sagan_jax.config import MapKind, TrainingConfig, require, settings_from_json, settings_to_json
@@ -28,6 +28,7 @@ class Configuration(NamedTuple):
         held_out: How many normal images were held out of training; they bound the rate.
         map_kind: What anomaly maps show.
         false_positive_rate: The share of normal images that the run's threshold may call abnormal.
+        select: Which epoch is judged.
         patches: How photographs are cut for it; None if it takes whole images.
         reading: How files become images for it.
         json: All of `config.json`.
@@ -41,6 +42,7 @@ class Configuration(NamedTuple):
     held_out: int
     map_kind: MapKind
     false_positive_rate: float
+    select: Literal["last", "best"]
     patches: Patches | None
     reading: Reading
     json: Mapping[str, Any]
@@ -50,6 +52,19 @@ class Configuration(NamedTuple):
         """What its checkpoints must agree on, as JSON values."""
         identity = {name: value for name, value in self.json.items() if name not in ("format", "run")}
         return identity | {"model": settings_to_json(self.settings), "training": self.training.as_json()}
+
+
+def read_configuration(folder: Path, method: Method | None = None) -> Configuration:
+    """The configuration of a run's folder.
+
+    Args:
+        folder: The run's folder.
+        method: The run's method where `METHODS` does not have it.
+
+    Raises:
+        UserError: If the folder holds no run, or as `configuration`.
+    """
+    return configuration(read_config(folder), folder, method)
 
 
 def configuration(config: Mapping[str, Any], where: Path, method: Method | None = None) -> Configuration:
@@ -89,6 +104,7 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
             held_out,
             map_kind,
             rate,
+            config["run"]["select"],
             patches,
             reading,
             config,

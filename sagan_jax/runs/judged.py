@@ -14,7 +14,7 @@ from sagan_jax.detector import Detector, Picture
 from sagan_jax.judging.kept_program import OtherStateError, scoring_program
 from sagan_jax.judging.scorer import Scorer, batch_size
 from sagan_jax.methods.table import METHODS, Method
-from sagan_jax.runs.configuration import Configuration, configuration, read_config
+from sagan_jax.runs.configuration import Configuration, read_configuration
 from sagan_jax.runs.scoring_weights import ScoringWeights, read_weights
 
 
@@ -43,19 +43,16 @@ def open_judged(folder: Path, pictures: tuple[Picture, ...] = (), method: Method
     Raises:
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
-    known = configuration(read_config(folder), folder, method)
-    with run_folder.damage_as_user_error(folder):
-        select = known.json["run"]["select"]
+    known = read_configuration(folder, method)
+    result = run_folder.read_json(folder / "result.json") or {}
     if METHODS.get(known.method.name) is known.method:  # of another's code, a kept program could not know a change
-        weights = read_weights(folder / "checkpoints", select, known.identity)
+        weights = read_weights(folder / "checkpoints", known.select, known.identity)
         if weights is not None:
             with suppress(OtherStateError):  # the checkpoint says what is wrong
-                scorer = _scorer(known, weights, pictures)
-                return Judged(scorer, known, run_folder.read_json(folder / "result.json") or {})
-    from sagan_jax.runs.model import load_judged, scorer_of
+                return Judged(_scorer(known, weights, pictures), known, result)
+    from sagan_jax.runs.model import restored_model, scorer_of
 
-    model, result = load_judged(folder, method)
-    return Judged(scorer_of(model, pictures), known, result)
+    return Judged(scorer_of(restored_model(known, folder, known.select), pictures), known, result)
 
 
 def _scorer(known: Configuration, weights: ScoringWeights, pictures: tuple[Picture, ...]) -> Scorer:

@@ -15,7 +15,7 @@ from sagan_jax.judging.scorer import Scorer
 from sagan_jax.judging.scoring import batch_scorer
 from sagan_jax.methods.table import Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.configuration import Configuration, configuration, held_out_images, read_config
+from sagan_jax.runs.configuration import Configuration, configuration, held_out_images, read_configuration
 from sagan_jax.runs.prepare import make_detector
 
 
@@ -72,7 +72,11 @@ def load_model(
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
     folder = Path(folder)
-    known = configuration(read_config(folder), folder, method)
+    return restored_model(read_configuration(folder, method), folder, which)
+
+
+def restored_model(known: Configuration, folder: Path, which: Literal["last", "best"] | int) -> Model:
+    """The model of a run whose configuration was read; otherwise as `load_model`."""
     model = _untrained(known, folder)
     with checkpoint.open_checkpoints(folder / "checkpoints", known.identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, model.state, which)
@@ -128,7 +132,5 @@ def load_judged(folder: Path, method: Method | None = None) -> tuple[Model, dict
     Raises:
         UserError: As `load_model`.
     """
-    with run_folder.damage_as_user_error(folder):
-        select = read_config(folder)["run"]["select"]
-    model = load_model(folder, select, method)
-    return model, run_folder.read_json(folder / "result.json") or {}
+    known = read_configuration(folder, method)
+    return restored_model(known, folder, known.select), run_folder.read_json(folder / "result.json") or {}
