@@ -24,10 +24,9 @@ class Case:
 
 def torch_device() -> str:
     """Where PyTorch runs: where JAX does."""
-    import jax
+    from sagan_jax.ops import native
 
-    on_cpu = jax.default_backend() == "cpu" or getattr(jax.config.jax_default_device, "platform", "") == "cpu"
-    return "cpu" if on_cpu else "cuda"
+    return "cpu" if native.for_cpu() else "cuda"
 
 
 def precision_of(arithmetic: Arithmetic) -> Any:

@@ -98,7 +98,7 @@ def _as_one_program(
 
     if count == 1:
         return prepared(), None
-    how = many_runs.choose_program(together, next(prepared()), machine)
+    how = many_runs.choose_program(together, next(prepared()))
     runs, why = prepared(), None
     if how:
         every = list(runs)

@@ -47,12 +47,14 @@ def start(device: Device = "auto") -> str:
     """
     import jax
 
+    from sagan_jax.ops import native
+
     if not (os.environ.get("JAX_COMPILATION_CACHE_DIR") or jax.config.values.get("jax_compilation_cache_dir")):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:
         if device == "auto":
-            found = jax.local_devices()[0]
+            found = native.default_device()
         else:
             found = jax.local_devices(backend=device)[0]
             jax.config.update("jax_default_device", found)
@@ -60,8 +62,6 @@ def start(device: Device = "auto") -> str:
         raise UserError(f"there is no device {device} here; {_seen()}") from error
     if found.platform != "cpu":
         return found.device_kind
-    from sagan_jax.ops import native
-
     kernels = "" if native.registered() else ", XLA's kernels"
     return f"cpu ({os.cpu_count()} cores{kernels})"
 
@@ -73,9 +73,9 @@ def float32_products() -> str:
     """
     import jax
 
-    settings: Any = jax.config
-    default, wanted = settings.jax_default_device, settings.jax_default_matmul_precision
-    found = default if hasattr(default, "platform") else jax.local_devices()[0]
+    from sagan_jax.ops.native import default_device
+
+    found, wanted = default_device(), jax.config.values.get("jax_default_matmul_precision")
     exact = wanted in ("highest", "float32") or os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"
     if found.platform == "cpu" or exact:
         return "float32"

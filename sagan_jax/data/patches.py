@@ -57,21 +57,10 @@ def taper(size: int) -> Float[np.ndarray, "size size"]:
     return np.outer(edge, edge).astype(np.float32)
 
 
-def blend(maps: PatchMaps, corners: Corners, shape: tuple[int, int]) -> Float[np.ndarray, "height width *channel"]:
-    """Tapered weighted mean of overlapping maps: float32, zero where no window lies.
-
-    A constant field blends to exactly that constant.
-    """
-    blended = Blend(shape)
-    order = np.argsort(corners[:, 0], kind="stable")
-    blended.add(maps[order], corners[order])
-    assert blended.mean is not None
-    return blended.mean
-
-
 class Blend:
-    """`blend` bit by bit: holds one float32 image of `shape` and no patches, however many are added.
+    """The tapered weighted mean of overlapping maps, bit by bit: one float32 image, however many patches are added.
 
+    A constant field blends to exactly that constant. Pixels that no patch covers are zero.
     The weighted mean is kept as a running one, m += (w / W)(x - m), W the weights so far (West, 1979): it needs no
     division at the end, and rounding cannot move it off a constant, as it could with sums of products.
 

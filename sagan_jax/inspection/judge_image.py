@@ -12,8 +12,9 @@ from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import Reading, as_array, decode, resize, upright_size
 from sagan_jax.errors import UserError
 from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scorer import BATCH
-from sagan_jax.judging.scoring import score_images, score_photographs
+from sagan_jax.judging.scoring import batch_scorer, score_images, score_photographs
 from sagan_jax.runs.model import Model
 
 
@@ -58,9 +59,10 @@ def judge_image(
 
     Raises:
         UserError: If an array is not of uint8 or has another shape, a file cannot be read, the image is smaller than
-            the model's patches, or the rate is not between 0 and 1.
+            the model's patches, or the rate is not between 0 and 1 or less than the held-out images support.
     """
-    rate = model.false_positive_rate if false_positive_rate is None else false_positive_rate
+    asked = false_positive_rate
+    rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
     limit = threshold(model.calibration, rate)
     height, width, channels = model.image_shape
     wanted = (height, width) if model.patches is None else None
@@ -71,9 +73,8 @@ def judge_image(
         score, heat = scores.total[0], resize(scores.map[0], size)
     else:
         assert model.patches is not None
-        (scores,) = score_photographs(
-            model.detector, model.state, [as_array(photograph)], model.patches, pictures=("map",)
-        )
+        score_patches = batch_scorer(model.detector, model.state, ("map",))
+        (scores,) = score_photographs(score_patches, [as_array(photograph)], model.patches)
         score, heat = scores.total, scores.map
     share = calibrated(model.calibration, np.array([score], np.float32))[0]
     called = "abnormal" if float(score) > limit else "normal"

@@ -66,17 +66,11 @@ class Judge:
 
         uris = block["uri"].to_pylist()
         paths = [os.fsdecode(path) for path in block["path"].to_pylist()]
-        found: dict[int, Verdict] = {}
-        for stored in (False, True):  # one or the other of nearly every job
-            numbers = [number for number, uri in enumerate(uris) if (uri != "") == stored]
 
-            def content(place: int, numbers: list[int] = numbers) -> bytes:
-                return read_from_store(uris[numbers[place]], paths[numbers[place]])
+        def content(number: int) -> bytes | None:
+            return read_from_store(uris[number], paths[number]) if uris[number] else None
 
-            files = [Path(paths[number]) for number in numbers]
-            verdicts = judge_files(self.scorer, files, self.limit, content=content if stored else None)
-            found |= dict(zip(numbers, verdicts, strict=True))
-        rows = [found[number] for number in range(len(paths))]
+        rows = list(judge_files(self.scorer, [Path(path) for path in paths], self.limit, content=content))
         columns = {name: [getattr(row, name) for row in rows] for name in ("verdict", "score", "calibrated", "reason")}
         types = {"verdict": pa.string(), "score": pa.float64(), "calibrated": pa.float64(), "reason": pa.string()}
         return pa.table(

@@ -18,7 +18,7 @@ from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.calibration import calibrated
 from sagan_jax.judging.scorer import BATCH, Scorer
-from sagan_jax.judging.scoring import filled_up, join_scores, photograph_scores
+from sagan_jax.judging.scoring import filled_up, join_scores, score_photographs
 
 FEW = 2  # files that are read one after the other, without threads
 VIEW = 1024  # longer side of a photograph that a map is laid over, at most
@@ -65,7 +65,7 @@ def judge_files(
     files: Sequence[Path],
     limit: float,
     draw: Draw | None = None,
-    content: Callable[[int], bytes] | None = None,
+    content: Callable[[int], bytes | None] | None = None,
 ) -> Iterator[Verdict]:
     """A verdict a file, in order, as soon as it is there; memory does not grow with the number of files.
 
@@ -74,7 +74,8 @@ def judge_files(
         files: The files, decoded in parallel ahead of the scoring.
         limit: The score above which an image is abnormal.
         draw: Given a file and its map [H, W], draws it and returns the picture's name; None draws nothing.
-        content: Reads the content of the file of that number, or raises UserError; None reads files on a disk.
+        content: Reads the content of the file of that number, or raises UserError; None, or if it gives None, the file
+            is on a disk.
 
     Yields:
         The verdicts.
@@ -85,7 +86,7 @@ def judge_files(
 
 
 def _decoded(
-    scorer: Scorer, files: Sequence[Path], with_views: bool, content: Callable[[int], bytes] | None
+    scorer: Scorer, files: Sequence[Path], with_views: bool, content: Callable[[int], bytes | None] | None
 ) -> Iterable[Decoded]:
     """The files read, in order, those to come in threads meanwhile."""
 
@@ -106,7 +107,7 @@ def _decoded(
 
 
 def read_for_scoring(
-    scorer: Scorer, path: Path, with_view: bool, content: Callable[[], bytes] | None = None
+    scorer: Scorer, path: Path, with_view: bool, content: Callable[[], bytes | None] | None = None
 ) -> Decoded:
     """A file read as a scorer wants it, with an image to look at if that is wanted, or the reason why it cannot be.
 
@@ -115,6 +116,7 @@ def read_for_scoring(
         path: The file.
         with_view: Whether there is to be an image to look at.
         content: Reads the file's content, or raises UserError, where it is not on a disk; the path then only names it.
+            None, or if it gives None, the file is on a disk.
     """
     height, width, channels = scorer.image_shape
     try:
@@ -163,7 +165,7 @@ def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width chann
         if not images:
             return []
         if scorer.patches is not None:
-            return list(photograph_scores(scorer.score, images, scorer.patches))
+            return list(score_photographs(scorer.score, images, scorer.patches))
         scores = join_scores([filled_up(scorer.score, np.stack(images), BATCH)])
         return [jax.tree.map(operator.itemgetter(i), scores) for i in range(len(images))]
     except UserError:

@@ -1,7 +1,7 @@
 """Judging a trained detector on a test set, under the strict and the reference protocol."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,19 @@ from sagan_jax.judging.pixel_metrics import (
     pixel_auroc,
     summarise_pixels,
 )
-from sagan_jax.judging.scoring import join_scores, reference_protocol_scores, score_images, score_photographs
+from sagan_jax.judging.scoring import (
+    PICTURES,
+    batch_scorer,
+    join_scores,
+    reference_protocol_scores,
+    score_images,
+    score_photographs,
+)
 
-PART = 512  # images whose maps are in memory at a time
-PHOTOGRAPHS = 32  # normal ones whose maps give the bins that the pixels of photographs are counted in
+PART = 512
+"""So many images' maps are in memory at a time, at most."""
+PHOTOGRAPHS, PHOTOGRAPH_PIXELS = 256, 2**15
+"""So many normal photographs are looked at, at most, and about so many pixels of each map."""
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
@@ -34,8 +43,40 @@ REFERENCE_NOTE = (
 )
 
 
+class NormalMaps(NamedTuple):
+    """What the maps of normal images held out of training come to.
+
+    Attributes:
+        pixels: Values of pixels, evenly spread, that say in which bins pixels are counted; float32, any shape.
+        greatest: The greatest value of each map, `float32 [N]`.
+    """
+
+    pixels: np.ndarray
+    greatest: np.ndarray
+
+
+def normal_maps(detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs) -> NormalMaps:
+    """Looks at the maps of the first images that are held out: at most 512, and 256 of photographs.
+
+    Args:
+        detector: The method.
+        state: Its state.
+        split: How photographs are cut.
+        held_out: Normal images held out of training.
+    """
+    if split.patches is None:
+        maps = score_images(detector, state, held_out[:PART], pictures=PICTURES).map
+        return NormalMaps(maps, maps.max(axis=(1, 2)))
+    photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
+    pixels, greatest = [], []
+    for found in score_photographs(batch_scorer(detector, state, ("map",)), photographs, split.patches):
+        pixels.append(_evenly_spread(found.map))
+        greatest.append(found.map.max())
+    return NormalMaps(np.concatenate(pixels), np.array(greatest, np.float32))
+
+
 def score_test(
-    detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs
+    detector: Detector, state: State, split: Split, normal_pixels: np.ndarray
 ) -> tuple[Scores, PixelCounts | None]:
     """Strict scores of the test set, and the counted pixels of its maps if its images have masks.
 
@@ -43,7 +84,7 @@ def score_test(
         detector: The method.
         state: Its state.
         split: The test set; it may be empty.
-        held_out: Normal images held out of training; their maps give the bins that pixels are counted in.
+        normal_pixels: From `normal_maps`.
 
     Returns:
         The scores without pictures, and the counted pixels. No more maps are in memory at a time than those of a few
@@ -53,22 +94,19 @@ def score_test(
         return Scores(*(np.zeros(0, np.float32) for _ in range(3))), None
     if split.test_masks is None or not split.test_masks.any():
         return score_images(detector, state, split.test, patches=split.patches), None
+    edges = bin_edges(normal_pixels)
     scores, pixels = [], []
     if split.patches is not None:
-        photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
-        normal = score_photographs(detector, state, photographs, split.patches, pictures=("map",))
-        edges = bin_edges(np.concatenate([_even_part(found.map) for found in normal])[None, None, :])
-        scored = score_photographs(detector, state, split.test, split.patches, pictures=("map",))
+        scored = score_photographs(batch_scorer(detector, state, ("map",)), split.test, split.patches)
         for index, found in enumerate(scored):
             pixels.append(count_pixels(found.map[None], split.test_masks[index][None], edges))
             scores.append(Scores(*(np.asarray(value)[None] for value in found[:3])))
         return join_scores(scores), counted_only(joined(pixels), split.test_marked)
-    edges = bin_edges(score_images(detector, state, held_out[:PART], pictures=("map",)).map)
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
-        found = score_images(detector, state, split.test[part], pictures=("map",))
+        found = score_images(detector, state, split.test[part], pictures=PICTURES)
         pixels.append(count_pixels(found.map, split.test_masks[part], edges))
-        scores.append(found._replace(map=None))
+        scores.append(found._replace(map=None, reconstructed=None))
     return join_scores(scores), counted_only(joined(pixels), split.test_marked)
 
 
@@ -93,9 +131,9 @@ def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
     }
 
 
-def _even_part(heat: np.ndarray, count: int = 2**15) -> np.ndarray:
-    """About this many pixels of a map, evenly spread."""
-    return heat.ravel()[:: max(1, heat.size // count)]
+def _evenly_spread(heat: np.ndarray) -> np.ndarray:
+    """Some of a map's pixels, evenly spread."""
+    return heat.ravel()[:: max(1, heat.size // PHOTOGRAPH_PIXELS)]
 
 
 def evaluate_strict(

@@ -54,7 +54,7 @@ def scoring_program(
     Raises:
         OtherStateError: The leaves do not fit the detector.
     """
-    placed = [jax.device_put(leaf, _device()) for _, leaf in sorted(leaves.items())]
+    placed = [jax.device_put(leaf, native.default_device()) for _, leaf in sorted(leaves.items())]
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8)
     arguments = ([jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in placed], images, _COUNT)
     fields = [name for name in Scores._fields if name not in ("map", "reconstructed") or name in pictures]
@@ -124,7 +124,7 @@ def _load(path: Path, leaves: list[Any], arguments: Any, results: int) -> Any:
             return None
         os.utime(path)
         takes, gives = jax.tree.structure((arguments, {})), jax.tree.structure([0] * results)
-        device = _device()
+        device = native.default_device()
         program = deserialize_and_load(content[32:], takes, gives, device.client, [device])
         jax.block_until_ready(program(leaves, np.zeros(arguments[1].shape, np.uint8), np.int32(1)))
         return program
@@ -132,15 +132,9 @@ def _load(path: Path, leaves: list[Any], arguments: Any, results: int) -> Any:
         return None
 
 
-def _device() -> Any:
-    """The device that programs run on."""
-    chosen: Any = jax.config.values.get("jax_default_device")
-    return jax.local_devices()[0] if chosen is None else chosen
-
-
 def _path(made_from: Any) -> Path:
     """Where the program lies that is made from this, on this machine, by this version."""
-    device = _device()
+    device = native.default_device()
     settings = {
         name: repr(value) for name, value in jax.config.values.items() if "cache" not in name and "dir" not in name
     }

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from sagan_jax.data.image_file import Reading
 from sagan_jax.data.patches import Patches
-from sagan_jax.detector import Picture
 from sagan_jax.judging.calibration import Calibration
 from sagan_jax.judging.scoring import PATCHES_AT_ONCE, ScoreBatch
 
@@ -16,8 +15,7 @@ class Scorer(NamedTuple):
 
     Attributes:
         image_shape: [H, W, C] of the images it takes, or of patches.
-        score: Scores a batch of `batch_size`.
-        pictures: Which pictures it gives beside the scores.
+        score: Scores a batch of `batch_size`, with the pictures that it was made for.
         calibration: What normal images score.
         patches: How photographs are cut for it; None if it takes whole images.
         reading: How files become images for it.
@@ -25,7 +23,6 @@ class Scorer(NamedTuple):
 
     image_shape: tuple[int, int, int]
     score: ScoreBatch
-    pictures: tuple[Picture, ...]
     calibration: Calibration
     patches: Patches | None
     reading: Reading

@@ -30,6 +30,8 @@ _PART_PIXELS = 2**14
 """How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
 system maps no new pages each time. But at least `_PART_IMAGES`, for weights are made ready anew for each part."""
 _PART_IMAGES = 2  # not 1: a product with one row takes another way, to other last bits
+PICTURES: tuple[Picture, ...] = ("map", "reconstructed")
+"""What judging a run asks for, of whole images: always both, so that one compiled program serves all."""
 _BATCHES = 64
 """How many test batches of the reference protocol an accelerator scores in one call; alone, each takes it no time."""
 
@@ -92,7 +94,6 @@ def score_images(
     batch_size: int = 128,
     pictures: tuple[Picture, ...] = (),
     patches: Patches | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Strict scores, in the order of the images; neither order, batch size nor padding changes an image's score.
 
@@ -103,7 +104,6 @@ def score_images(
         batch_size: Images scored at once.
         pictures: Which of "map" and "reconstructed" are wanted; of patches, none.
         patches: How the images, then photographs of any size, are cut; see `score_photographs`.
-        progress: Called as `(images done, images in all)`.
 
     Returns:
         The scores as NumPy arrays, float32, their first axis the images'; pictures that are not wanted are None.
@@ -114,15 +114,10 @@ def score_images(
     check_images_for(detector, state, images, patches)
     if not len(images):
         raise UserError("there are no images to score")
-    parts: list[Scores] = []
-    if patches is not None:
-        for done, scores in enumerate(score_photographs(detector, state, images, patches, pictures=pictures), start=1):
-            parts.append(jax.tree.map(lambda value: np.asarray(value)[None], scores))
-            if progress:
-                progress(done, len(images))
-        return join_scores(parts)
-
     score_one = batch_scorer(detector, state, pictures)
+    if patches is not None:
+        found = score_photographs(score_one, images, patches)
+        return join_scores([jax.tree.map(lambda value: np.asarray(value)[None], scores) for scores in found])
 
     def score(start: int) -> Scores:
         return filled_up(score_one, images[start : start + batch_size], batch_size)
@@ -130,10 +125,7 @@ def score_images(
     # Two at once: one batch has the cores that the other leaves idle, and is copied while the other is scored.
     pool = ThreadPoolExecutor(2)
     try:
-        for scores in pool.map(score, range(0, len(images), batch_size)):
-            parts.append(scores)
-            if progress:
-                progress(min(len(parts) * batch_size, len(images)), len(images))
+        parts = list(pool.map(score, range(0, len(images), batch_size)))
     finally:
         pool.shutdown(cancel_futures=True)
     return join_scores(parts)
@@ -152,32 +144,7 @@ def filled_up(score: ScoreBatch, images: UInt8[np.ndarray, "count height width c
 
 
 def score_photographs(
-    detector: Detector,
-    state: State,
-    photographs: Iterable[UInt8[np.ndarray, "height width channel"]],
-    patches: Patches,
-    *,
-    batch_size: int = PATCHES_AT_ONCE,
-    pictures: tuple[Picture, ...] = (),
-) -> Iterator[Scores]:
-    """`photograph_scores` by a detector: see there for the rest.
-
-    Args:
-        detector: The method.
-        state: Its state.
-        photographs: Images of any size, none smaller than a patch.
-        patches: How they are cut.
-        batch_size: Patches scored at once.
-        pictures: Which of "map" and "reconstructed" are wanted.
-    """
-    return photograph_scores(batch_scorer(detector, state, pictures), photographs, patches, batch_size)
-
-
-def photograph_scores(
-    score: ScoreBatch,
-    photographs: Iterable[UInt8[np.ndarray, "height width channel"]],
-    patches: Patches,
-    batch_size: int = PATCHES_AT_ONCE,
+    score: ScoreBatch, photographs: Iterable[UInt8[np.ndarray, "height width channel"]], patches: Patches
 ) -> Iterator[Scores]:
     """Strict scores of large photographs, one after the other, each in bounded memory.
 
@@ -186,10 +153,9 @@ def photograph_scores(
     so the threshold too must come from whole normal photographs.
 
     Args:
-        score: Scores a batch of patches.
+        score: Scores `PATCHES_AT_ONCE` patches, from `batch_scorer`.
         photographs: Images of any size, none smaller than a patch.
         patches: How they are cut.
-        batch_size: Patches scored at once.
 
     Yields:
         The scores of a photograph. Its total, R and L are float32 scalars, those of the patch with the greatest total;
@@ -200,11 +166,11 @@ def photograph_scores(
     """
 
     def score_patches(batch: np.ndarray) -> dict[str, Array]:
-        scores = score(batch, batch_size)._asdict()
+        scores = score(batch, PATCHES_AT_ONCE)._asdict()
         return {name: values for name, values in scores.items() if values is not None}
 
     for photograph in photographs:
-        found: dict[str, Any] = score_large(photograph, score_patches, patches, batch=batch_size)
+        found: dict[str, Any] = score_large(photograph, score_patches, patches, batch=PATCHES_AT_ONCE)
         worst = int(found["total"].argmax())
         scores = Scores(**{name: value[worst] if value.ndim == 1 else value for name, value in found.items()})
         for name, value in scores._asdict().items():

@@ -85,25 +85,31 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
     """
 
     def generator(example: Example, reconstructed: Array, real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
-        adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
-        latent = squared_error(real.latent, fake.latent).mean()
-        return weighted(config, adversarial, absolute_error(example.images, reconstructed).mean(), latent)
+        return generator_loss(config, absolute_error(example.images, reconstructed).mean(), real, fake)
 
     def score(state: AdversarialState, images: Array, statistics: Statistics = "running") -> Scores:
         generator, discriminator = networks(images.shape[1:])
         reconstructed = apply_scoring(generator, state.generator, statistics, images)  # [B, H, W, C]
         _, real_latent = apply_scoring(discriminator, state.discriminator, statistics, images)  # [B, latent]
         _, fake_latent = apply_scoring(discriminator, state.discriminator, statistics, reconstructed)
-        return weigh(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
+        return residual_scores(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
 
     objective = Objective(generator, partial(discriminator_loss, config))
     return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)
 
 
-def weighted(
+def generator_loss(
+    config: AdversarialConfig, reconstruction: Array, real: Judgement, fake: Judgement
+) -> tuple[Array, Metrics]:
+    """The generator's loss (paper eq. 4), of that of the reconstruction and of what the discriminator makes of both."""
+    adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
+    return weighted_loss(config, adversarial, reconstruction, squared_error(real.latent, fake.latent).mean())
+
+
+def weighted_loss(
     config: ReconstructionConfig, adversarial: Array, reconstruction: Array, latent: Array
 ) -> tuple[Array, Metrics]:
-    """The generator's loss, the weighted sum of its three terms (paper eq. 4), and the terms by name."""
+    """The weighted sum of a generator's three losses (paper eq. 4), and the losses by name."""
     loss = (
         config.weight_adversarial * adversarial
         + config.weight_reconstruction * reconstruction
@@ -131,12 +137,16 @@ def tell_apart(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
     return real_loss + fake_loss, {"discriminator_real": real_loss, "discriminator_fake": fake_loss}
 
 
-def weigh(config: GanConfig, images: Array, reconstructed: Array, latent: Array) -> Scores:
+def residual_scores(config: GanConfig, images: Array, reconstructed: Array, latent: Array) -> Scores:
     """Scores from the squared residual, R(x), and a latent term L(x) `[B]` (paper eq. 5)."""
     anomaly_map = squared_error(images, reconstructed).mean(axis=-1)  # [B, H, W]
     reconstruction = anomaly_map.mean(axis=(1, 2))  # R(x), [B]
-    total = config.score_weight * reconstruction + (1.0 - config.score_weight) * latent
-    return Scores(total, reconstruction, latent, anomaly_map, reconstructed)
+    return Scores(total_score(config, reconstruction, latent), reconstruction, latent, anomaly_map, reconstructed)
+
+
+def total_score(config: GanConfig, reconstruction: Array, latent: Array) -> Array:
+    """The anomaly score `[B]` of its two terms R and L (paper eq. 5)."""
+    return config.score_weight * reconstruction + (1.0 - config.score_weight) * latent
 
 
 def adversarial_training(

@@ -25,6 +25,7 @@ from sagan_jax.methods.adversarial import (
     adversarial_training,
     apply_scoring,
     tell_apart,
+    total_score,
 )
 from sagan_jax.methods.dcgan import Decoder, PlainDiscriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC
@@ -69,7 +70,7 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
             residual = absolute_error(images, generated)
             reconstruction = residual.sum(axis=(1, 2, 3))
             latent = absolute_error(feature, its_feature).sum(axis=-1)
-            total = config.score_weight * reconstruction + (1.0 - config.score_weight) * latent
+            total = total_score(config, reconstruction, latent)
             return Scores(total, reconstruction, latent, residual.mean(axis=-1), generated)
 
         def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:

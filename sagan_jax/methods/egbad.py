@@ -31,6 +31,7 @@ from sagan_jax.methods.adversarial import (
     apply_scoring,
     apply_training,
     new_player,
+    total_score,
 )
 from sagan_jax.methods.dcgan import check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv, weight_init
@@ -267,7 +268,7 @@ def egbad(config: EgbadConfig, steps: int | None = None) -> Detector:
             latent = absolute_error(feature, its_feature).sum(axis=-1)
         else:
             latent = binary_cross_entropy(logits, 1.0)
-        total = config.score_weight * reconstruction + (1.0 - config.score_weight) * latent
+        total = total_score(config, reconstruction, latent)
         return Scores(total, reconstruction, latent, residual.mean(axis=-1), reconstructed)
 
     return Detector(init, update, score)

@@ -23,9 +23,9 @@ from sagan_jax.methods.adversarial import (
     Objective,
     adversarial_training,
     apply_scoring,
+    residual_scores,
     tell_apart,
-    weigh,
-    weighted,
+    weighted_loss,
 )
 from sagan_jax.methods.dcgan import Decoder, Encoder, PlainDiscriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC
@@ -77,7 +77,7 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
         reconstructed, latent, again = output
         adversarial = squared_error(real.latent, fake.latent).mean()  # feature matching
         reconstruction = absolute_error(example.images, reconstructed).mean()
-        return weighted(config, adversarial, reconstruction, squared_error(latent, again).mean())
+        return weighted_loss(config, adversarial, reconstruction, squared_error(latent, again).mean())
 
     def discriminator(real: Judgement, fake: Judgement) -> tuple[Array, Metrics]:
         loss, terms = tell_apart(real, fake)
@@ -86,7 +86,7 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
     def score(state: AdversarialState, images: Array, statistics: Statistics = "running") -> Scores:
         module, _ = networks(images.shape[1:])
         reconstructed, latent, again = apply_scoring(module, state.generator, statistics, images)
-        return weigh(config, images, reconstructed, squared_error(latent, again).mean(axis=-1))
+        return residual_scores(config, images, reconstructed, squared_error(latent, again).mean(axis=-1))
 
     objective = Objective(generator, discriminator)
     return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)

@@ -18,6 +18,8 @@ from sagan_jax.errors import UserError
 from sagan_jax.ops import convolution, depthwise, pooling, strided
 
 ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
+NEW_SHARE = 0.1
+"""How far a training step moves BatchNorm's running statistics towards those of its batch."""
 
 
 class Law(NamedTuple):
@@ -117,7 +119,7 @@ def _is_law(node: Any) -> bool:
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, and the activation after it.
 
-    Epsilon is 1e-5; a training step moves the running statistics by 0.1 of the way to the batch's.
+    Epsilon is 1e-5; a training step moves the running statistics by `NEW_SHARE` of the way to the batch's.
 
     Attributes:
         slope: Of the leaky ReLU that follows: 0 is ReLU, 1 is none.
@@ -135,8 +137,8 @@ class BatchNorm(nn.Module):
             return pooling.activate(pooling.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope)
         normalised: Any = pooling.batch_norm(x, scale, bias, self.slope)
         x, batch_mean, batch_variance = normalised
-        mean.value = 0.9 * mean.value + 0.1 * batch_mean
-        variance.value = 0.9 * variance.value + 0.1 * batch_variance
+        mean.value = (1 - NEW_SHARE) * mean.value + NEW_SHARE * batch_mean
+        variance.value = (1 - NEW_SHARE) * variance.value + NEW_SHARE * batch_variance
         return x
 
 

@@ -20,23 +20,24 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from sagan_jax.config import AdversarialConfig, RestorationConfig
-from sagan_jax.detector import Detector, Images, Metrics, Scores, State, Statistics, normalise, worst_share
+from sagan_jax.detector import Detector, Images, Metrics, Scores, Statistics, normalise, worst_share
 from sagan_jax.methods.adversarial import (
     AdversarialState,
     Example,
     Judgement,
+    Networks,
     Objective,
     adversarial_training,
     apply_training,
     discriminator_loss,
+    generator_loss,
     reconstruction_gan,
-    weighted,
 )
 from sagan_jax.methods.corruption import damage, other_light
 from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.feature_distance import gather_features, unfamiliar
-from sagan_jax.methods.layers import ARITHMETIC
-from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
+from sagan_jax.methods.layers import ARITHMETIC, NEW_SHARE
+from sagan_jax.methods.losses import absolute_error, squared_error
 from sagan_jax.methods.normal_images import Normal, no_normal, normal_fit
 from sagan_jax.methods.repair_map import abnormality, readings, unexplained
 
@@ -91,9 +92,7 @@ def skip_gan(generator: Callable[[int], nn.Module], config: AdversarialConfig, s
     return (restoration_gan if repairs else reconstruction_gan)(networks, config, steps)
 
 
-def restoration_gan(
-    networks: Callable[[tuple[int, ...]], tuple[nn.Module, nn.Module]], config: AdversarialConfig, steps: int | None
-) -> Detector:
+def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | None) -> Detector:
     """A detector whose generator learns to repair.
 
     Args:
@@ -110,10 +109,7 @@ def restoration_gan(
         example: Example, output: tuple[Array, Array], real: Judgement, fake: Judgement
     ) -> tuple[Array, Metrics]:
         repaired, logits = output
-        adversarial = binary_cross_entropy(fake.logits, 1.0).mean()  # the non-saturating form
-        latent = squared_error(real.latent, fake.latent).mean()
-        reconstruction = repair_loss(example.images, repaired, example.truth)
-        loss, terms = weighted(config, adversarial, reconstruction, latent)
+        loss, terms = generator_loss(config, repair_loss(example.images, repaired, example.truth), real, fake)
         found = damage_loss(logits, example.truth)
         return loss + repair.weight_damage * found, terms | {"generator_damage": found}
 
@@ -224,14 +220,14 @@ def _repair(
 
 
 @partial(jax.jit, static_argnames=("restorer", "repair"))
-def _population(restorer: nn.Module, repair: RestorationConfig, player: Any, batches: Array, key: Array) -> State:
+def _population(restorer: nn.Module, repair: RestorationConfig, player: Any, batches: Array, key: Array) -> Any:
     """BatchNorm's statistics over what the generator is trained on: the mean of those of some batches.
 
-    So does Ioffe and Szegedy's algorithm 2 (2015). The images are shown in another light and damaged, as in training.
+    As in algorithm 2 of Ioffe and Szegedy (2015). The images are shown in another light and damaged, as in training.
     Normal images as they are vary far less where all look much the same: by their statistics every grain is enlarged,
     and damage is not seen.
 
-    Flax moves running statistics by a tenth of a batch's: from zeros, a tenth of the batch's own is left.
+    A training step moves running statistics by a share of the batch's: from zeros, that share of the batch's is left.
     """
     nothing = jax.tree.map(jnp.zeros_like, player.statistics)
 
@@ -239,7 +235,7 @@ def _population(restorer: nn.Module, repair: RestorationConfig, player: Any, bat
         batch, batch_key = drawn
         given = damaged_example(repair, normalise(batch), batch_key).given
         _, moved = apply_training(restorer, player.params, nothing, given)
-        return jax.tree.map(lambda value: 10.0 * value, moved)
+        return jax.tree.map(lambda value: value * (1 / NEW_SHARE), moved)
 
     keys = jax.random.split(key, len(batches))
     return jax.tree.map(lambda values: values.mean(axis=0), lax.map(of_batch, (batches, keys)))

@@ -97,10 +97,15 @@ def registered() -> bool:
     return True
 
 
+def default_device() -> Any:
+    """The device that computes where nothing else is said, `jax.Device`; JAX takes it or its platform as setting."""
+    chosen: Any = jax.config.values.get("jax_default_device")
+    return chosen if hasattr(chosen, "platform") else jax.local_devices(backend=chosen)[0]
+
+
 def for_cpu() -> bool:
     """Whether what is traced now is to run on a CPU."""
-    default: Any = jax.config.values.get("jax_default_device")
-    return (jax.default_backend() if default is None else getattr(default, "platform", default)) == "cpu"
+    return default_device().platform == "cpu"
 
 
 def usable(*operands: Array) -> bool:

@@ -108,38 +108,32 @@ def score_histogram(
     save_figure(figure, path)
 
 
-def roc(path: Path, curves: Mapping[str, tuple[Labels, ScoreArray]]) -> None:
-    """Draws ROC curves, each with its AUROC in the legend.
+def roc(path: Path, labels: Labels, scores: ScoreArray) -> None:
+    """Draws the ROC curve, with its AUROC in the legend.
 
     Args:
         path: The PNG file to write.
-        curves: Name of each curve -> its labels and scores.
+        labels: True = abnormal.
+        scores: Higher = more abnormal.
 
     Raises:
-        UserError: If there is no curve, or as `metrics.auroc`.
+        UserError: As `metrics.auroc`.
     """
     from sklearn.metrics import roc_curve
 
-    if not curves:
-        raise UserError("there is no ROC curve to draw; give at least one name with its labels and scores")
-    beside = len(curves) > 4  # many names would cover the curves
-    figure = new_figure(1020 if beside else 720, 720, layout="compressed")
+    area = auroc(labels, scores)
+    false_positive_rate, recall, _ = roc_curve(labels, scores)
+    figure = new_figure(720, 720, layout="compressed")
     axes = _axes(figure)
     axes.plot((0, 1), (0, 1), color="0.6", linewidth=1, linestyle=":", label="chance: 0.500")
-    for index, (name, (labels, scores)) in enumerate(curves.items()):
-        area = auroc(labels, scores)
-        false_positive_rate, recall, _ = roc_curve(labels, scores)
-        axes.plot(false_positive_rate, recall, **_line(index), label=f"{name}: {area:.3f}")
+    axes.plot(false_positive_rate, recall, **_line(0), label=f"strict: {area:.3f}")
     axes.set_box_aspect(1)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_xlabel("false positive rate (normal images called abnormal)")
     axes.set_ylabel("recall (abnormal images found)")
     axes.set_title("ROC")
-    if beside:
-        figure.legend(loc="outside right center", title="AUROC", alignment="left", frameon=False)
-    else:
-        axes.legend(loc="lower right", title="AUROC", alignment="left", frameon=False)
+    axes.legend(loc="lower right", title="AUROC", alignment="left", frameon=False)
     save_figure(figure, path)
 
 

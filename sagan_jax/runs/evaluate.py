@@ -5,17 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sagan_jax.config import JudgingConfig
-from sagan_jax.detector import Picture, Scores
+from sagan_jax.detector import Scores
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.floor import judge_floor
-from sagan_jax.judging.scoring import score_images, score_photographs
+from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained
-
-PICTURES: tuple[Picture, ...] = ("map", "reconstructed")
-"""Always asked for together for whole images, so that one compiled program serves all."""
-_LIMIT_IMAGES = 256  # normal images whose maps are looked at
 
 
 class Evaluated(NamedTuple):
@@ -46,7 +42,8 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
     assert rate is not None
     split, detector = prepared.split, prepared.detector
     state, calibration = trained.judged.state, trained.judged.calibration
-    scores, pixels = evaluation.score_test(detector, state, split, prepared.held_out)
+    normal = evaluation.normal_maps(detector, state, split, prepared.held_out)
+    scores, pixels = evaluation.score_test(detector, state, split, normal.pixels)
     strict = evaluation.evaluate_strict(
         split.test_labels, scores.total, calibration, rate, pixels, held_out=len(prepared.held_out)
     )
@@ -67,17 +64,4 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
         result["reference"] = evaluation.evaluate_reference(
             detector, trained.last.state, split, running, trained.history, prepared.training
         )
-    return Evaluated(scores, result, rate, _map_limit(prepared, state, rate))
-
-
-def _map_limit(prepared: Prepared, state: Any, false_positive_rate: float) -> float:
-    """A value that the maps of normal images rarely reach: of the first ones, only that share exceed it."""
-    normal, patches = prepared.held_out, prepared.split.patches
-    if patches is not None:
-        photographs = (normal[index] for index in range(min(_LIMIT_IMAGES, len(normal))))
-        scored = score_photographs(prepared.detector, state, photographs, patches, pictures=("map",))
-        hottest = [float(scores.map.max()) for scores in scored]
-    else:
-        scores = score_images(prepared.detector, state, normal[:_LIMIT_IMAGES], pictures=PICTURES)
-        hottest = scores.map.max(axis=(1, 2))
-    return float(np.quantile(hottest, 1 - false_positive_rate))
+    return Evaluated(scores, result, rate, float(np.quantile(normal.greatest, 1 - rate)))

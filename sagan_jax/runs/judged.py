@@ -71,7 +71,7 @@ def _scorer(known: Configuration, weights: ScoringWeights, pictures: tuple[Pictu
             "map": known.map_kind,
         },
     )
-    return Scorer(known.image_shape, score, pictures, weights.calibration, known.patches, known.reading)
+    return Scorer(known.image_shape, score, weights.calibration, known.patches, known.reading)
 
 
 def _detector(known: Configuration) -> Detector:

@@ -23,6 +23,7 @@ from sagan_jax.data.split import Split
 from sagan_jax.detector import State
 from sagan_jax.device import Machine
 from sagan_jax.errors import UserError
+from sagan_jax.ops import native
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import Checkpoint
 from sagan_jax.runs.evaluate import evaluate
@@ -62,7 +63,7 @@ def obstacle(runs: Sequence[Prepared], machine: Machine) -> str | None:
     return None
 
 
-def choose_program(together: Together, prepared: Prepared, machine: Machine) -> Literal["vmap", "map"] | None:
+def choose_program(together: Together, prepared: Prepared) -> Literal["vmap", "map"] | None:
     """How runs like this one are trained: as one program, or None for one after the other.
 
     Networks as small as a step's own overhead gain from standing side by side (`experiments/many.py` measures it): all
@@ -70,7 +71,7 @@ def choose_program(together: Together, prepared: Prepared, machine: Machine) -> 
     """
     if together != "auto":
         return None if together == "no" else together
-    if jax.default_backend() != "cpu" and machine.config.device != "cpu":
+    if not native.for_cpu():
         return "vmap"
     height, width, _ = prepared.image_shape
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prepared.like))

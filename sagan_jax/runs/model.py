@@ -123,7 +123,7 @@ def _untrained(known: Configuration, where: Path) -> Model:
 def scorer_of(model: Model, pictures: tuple[Picture, ...] = ()) -> Scorer:
     """A model in memory as what gives verdicts, and these pictures."""
     score = batch_scorer(model.detector, model.state, pictures)
-    return Scorer(model.image_shape, score, pictures, model.calibration, model.patches, model.reading)
+    return Scorer(model.image_shape, score, model.calibration, model.patches, model.reading)
 
 
 def load_judged(folder: Path, method: Method | None = None) -> tuple[Model, dict[str, Any]]:

@@ -19,7 +19,7 @@ from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, f
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
-from sagan_jax.training.streaming import Stream, fit_stream, normal_images, training_images
+from sagan_jax.training.streaming import Stream, fit_stream, fitted_images, training_images
 
 
 def run(
@@ -68,7 +68,7 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
     images = training_images(take(split.train, prepared.kept), split.patches, machine.image_memory)
 
     def normal() -> np.ndarray:
-        return normal_images(images, training)
+        return fitted_images(images, training)
 
     with (
         open_run(prepared, folder, machine, output, judging) as state,

@@ -13,12 +13,14 @@ from sagan_jax.detector import State
 from sagan_jax.device import Machine, float32_products
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrated, threshold
-from sagan_jax.judging.scoring import score_images, score_photographs
+from sagan_jax.judging.scoring import PICTURES, batch_scorer, score_images, score_photographs
 from sagan_jax.report.thumbnails import Views
-from sagan_jax.runs.evaluate import PICTURES, Evaluated
+from sagan_jax.runs.evaluate import Evaluated
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.provenance import provenance
 from sagan_jax.runs.run_state import Trained
+
+_VIEW = 256  # pixels of each side of a photograph that is shown
 
 
 def write(
@@ -83,7 +85,7 @@ def _draw(
     if evaluation.has_both(split.test_labels):
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(folder / "scores.png", scores, split.test_labels, title=title, threshold=limit)
-        plots.roc(folder / "roc.png", {"strict": (split.test_labels, scores)})
+        plots.roc(folder / "roc.png", split.test_labels, scores)
     chosen = thumbnails.choose(scores, split.test_labels, limit)  # the extremes of all are among them
     views = _look(prepared, judged.state, chosen)
     gallery.gallery(
@@ -92,19 +94,19 @@ def _draw(
     thumbnails.write_thumbnails(folder / thumbnails.FILE, split, chosen, views, scores, shares)
 
 
-def _look(prepared: Prepared, state: State, chosen: np.ndarray, size: int = 256) -> Views:
-    """Some of the test images, their reconstructions and maps, and their masks; photographs are reduced to `size`."""
+def _look(prepared: Prepared, state: State, chosen: np.ndarray) -> Views:
+    """Some of the test images, their reconstructions and maps, and their masks; photographs are reduced."""
     split, detector = prepared.split, prepared.detector
     images = take(split.test, chosen)
     masks = None if split.test_masks is None else [split.test_masks[index] for index in chosen]
     if split.patches is None:
         scores = score_images(detector, state, images, pictures=PICTURES)
         return Views(images[:], scores.reconstructed, scores.map, None if masks is None else np.stack(masks))
-    rows = []
-    for image in images:
-        (scores,) = score_photographs(detector, state, [image], split.patches, pictures=PICTURES)
-        rows.append([resize(whole, (size, size)) for whole in (image, scores.reconstructed, scores.map)])
+    rows, size = [], (_VIEW, _VIEW)
+    scored = score_photographs(batch_scorer(detector, state, PICTURES), images, split.patches)
+    for image, scores in zip(images, scored, strict=True):
+        rows.append([resize(whole, size) for whole in (image, scores.reconstructed, scores.map)])
     shown, reconstructed, maps = (np.stack(column) for column in zip(*rows, strict=True))
     if masks is not None:
-        masks = np.stack([reduce(mask, (size, size)) for mask in masks])
+        masks = np.stack([reduce(mask, size) for mask in masks])
     return Views(shown, reconstructed, maps, masks)

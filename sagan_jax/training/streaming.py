@@ -51,15 +51,13 @@ def training_images(
     )
 
 
-def normal_images(
-    images: UInt8[np.ndarray, "count height width channel"] | Stream,
-    config: TrainingConfig,
-    most: int | None = None,
+def fitted_images(
+    images: UInt8[np.ndarray, "count height width channel"] | Stream, config: TrainingConfig
 ) -> UInt8[np.ndarray, "count height width channel"]:
-    """Training images in memory: all of an array; of a stream at random that many, or as many as a density keeps."""
+    """Training images in memory, for what is fitted on them: all of an array; of a stream, some at random."""
     if not isinstance(images, Stream):
         return images
-    most = DensityConfig().kept_of(images.image_shape) if most is None else most
+    most = DensityConfig().kept_of(images.image_shape)  # no method looks at more
     plan = epoch_plan(jax.random.key(config.seed), 0, len(images), config)
     batches = open_epoch(images, plan, config.seed, 0)
     try:

@@ -50,10 +50,16 @@ def test_extract_equals_slicing(channels):
     assert image.any()  # a copy
 
 
+def blend(maps, corners, shape):
+    blended = patches.Blend(shape)
+    blended.add(maps, corners)
+    return blended.mean
+
+
 @given(st.floats(-1e6, 1e6, width=32), st.integers(1, 9), st.integers(1, 9))
 def test_a_constant_field_blends_to_exactly_that_constant(constant, size, stride):
     corners = patches.windows(23, 17, size, min(size, stride))
-    blended = patches.blend(np.full((len(corners), size, size), constant, np.float32), corners, (23, 17))
+    blended = blend(np.full((len(corners), size, size), constant, np.float32), corners, (23, 17))
     assert blended.dtype == np.float32
     assert (blended == np.float32(constant)).all()
 
@@ -67,18 +73,18 @@ def test_blend_is_the_tapered_weighted_mean():
     for (row, column), patch in zip(corners, maps, strict=True):
         total[row : row + 8, column : column + 8] += weight * patch
         weights[row : row + 8, column : column + 8] += weight
-    np.testing.assert_allclose(patches.blend(maps, corners, (20, 26)), total / weights, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(blend(maps, corners, (20, 26)), total / weights, rtol=2e-5, atol=2e-6)
 
 
 def test_patches_of_one_smooth_field_leave_no_seam():
     rows, columns = np.mgrid[:64, :64].astype(np.float32)
     field = np.sin(rows / 9) + np.cos(columns / 7)
     corners = patches.windows(64, 64, 16, 6)
-    blended = patches.blend(patches.extract(field, corners, 16), corners, (64, 64))
+    blended = blend(patches.extract(field, corners, 16), corners, (64, 64))
     np.testing.assert_allclose(blended, field, atol=1e-6)
 
     offsets = np.random.default_rng(0).standard_normal(len(corners))  # patches that disagree meet smoothly
-    blended = patches.blend(np.ones((1, 16, 16)) * offsets[:, None, None], corners, (64, 64))
+    blended = blend(np.ones((1, 16, 16)) * offsets[:, None, None], corners, (64, 64))
     hard = np.zeros((64, 64))
     for (row, column), offset in zip(corners, offsets, strict=True):
         hard[row : row + 16, column : column + 16] = offset
@@ -91,8 +97,8 @@ def test_patches_added_in_batches_blend_as_one():
     blended = patches.Blend((20, 20))
     for i in range(0, len(corners), 4):
         blended.add(maps[i : i + 4], corners[i : i + 4])
-    np.testing.assert_array_equal(blended.mean, patches.blend(maps, corners, (20, 20)))
-    np.testing.assert_array_equal(blended.mean[..., 1], patches.blend(maps[..., 1], corners, (20, 20)))
+    np.testing.assert_array_equal(blended.mean, blend(maps, corners, (20, 20)))
+    np.testing.assert_array_equal(blended.mean[..., 1], blend(maps[..., 1], corners, (20, 20)))
 
 
 def test_score_large_finds_the_spot_with_one_shape_of_batch():

@@ -22,7 +22,7 @@ from sagan_jax.runs.model import Model, scorer_of
 def make_model(channels=3, patches=None):
     state = MEAN.init(jax.random.key(0), (16, 16, channels))
     calibration = calibrate(np.linspace(0.5, 1.5, 50, dtype=np.float32))
-    return Model("mean", None, (16, 16, channels), MEAN, state, calibration, 1, 0.05, {}, patches)
+    return Model("mean", None, (16, 16, channels), MEAN, state, calibration, 1, 0.05, {"held_out": 99}, patches)
 
 
 def file_verdict(model, path):
@@ -76,6 +76,8 @@ def test_the_false_positive_rate_sets_the_threshold():
         assert verdict.verdict == ("abnormal" if score > verdict.threshold else "normal")
     with pytest.raises(UserError, match="false-positive rate is 1"):
         judge_image(model, image, false_positive_rate=1.0)
+    with pytest.raises(UserError, match=r"99 held-out normal images can support a rate of 1 % and more"):
+        judge_image(model, image, false_positive_rate=0.009)
 
 
 @pytest.mark.parametrize(

@@ -88,28 +88,18 @@ def test_score_histogram_tells_the_auroc(tmp_path: Path, drawn: list[Figure]):
     assert axes.get_xlabel() == "anomaly score"
 
 
-def test_roc_legend_tells_each_auroc(tmp_path: Path, drawn: list[Figure]):
-    plots.roc(tmp_path / "roc.png", {"strict": (LABELS, SCORES), "reference": (LABELS, -SCORES)})
+def test_roc_legend_tells_the_auroc(tmp_path: Path, drawn: list[Figure]):
+    plots.roc(tmp_path / "roc.png", LABELS, SCORES)
     assert png_size(tmp_path / "roc.png") == (720, 720)
     (axes,) = drawn[0].axes
-    assert legend(axes) == ["chance: 0.500", "strict: 0.833", "reference: 0.167"]
+    assert legend(axes) == ["chance: 0.500", "strict: 0.833"]
     # The tied images are one straight step, from the point at 3 to the point at 2.
     np.testing.assert_allclose(axes.lines[1].get_xydata(), [[0, 0], [0, 0.5], [2 / 3, 1], [1, 1]])
 
 
-def test_roc_of_many_curves_has_its_legend_beside_them(tmp_path: Path, drawn: list[Figure]):
-    plots.roc(tmp_path / "roc.png", {f"class {index}": (LABELS, SCORES) for index in range(10)})
-    (box,) = drawn[0].legends
-    assert len(box.get_texts()) == 11
-    (axes,) = drawn[0].axes
-    assert box.get_window_extent().x0 > axes.get_window_extent().x1
-
-
-def test_one_class_has_no_roc_and_no_curve_is_refused(tmp_path: Path):
+def test_one_class_has_no_roc(tmp_path: Path):
     with pytest.raises(UserError, match="all 5 images are normal"):
-        plots.roc(tmp_path / "roc.png", {"strict": (np.zeros(5, dtype=bool), SCORES)})
-    with pytest.raises(UserError, match="no ROC curve"):
-        plots.roc(tmp_path / "roc.png", {})
+        plots.roc(tmp_path / "roc.png", np.zeros(5, dtype=bool), SCORES)
     assert not list(tmp_path.iterdir())
 
 
