@@ -165,13 +165,15 @@ class Audit(LeaveOneOut):
         from sagan_jax.runs.prepare import prepare
         from sagan_jax.runs.provenance import command
         from sagan_jax.runs.run import run
+        from sagan_jax.runs.run_state import continued
 
-        training, machine = self.training, device.start_run(self.hardware)
+        machine = device.start_run(self.hardware)
         split = self.split(self.load(), self.abnormal)
         folder = self.output.out or Path("runs") / f"audit-{self.run_name(split.name, split.abnormal)}"
-        output = replace(self.output, keep=training.epochs, resume=True)
-        prepared = prepare(split, find_method(self.method), self.model, training, self.judging.map)
-        result = run(prepared, folder, machine, command(), output=output, judging=self.judging)
+        output = replace(self.output, keep=self.training.epochs, resume=True)
+        training = continued(self.training, folder, output)
+        prepared = prepare(split, find_method(self.method), self.model, training, self.judging)
+        result = run(prepared, folder, machine, command(), output=output)
 
         history = run_folder.read_metrics(folder / "metrics.jsonl")
         count = len(split.test)

@@ -164,7 +164,7 @@ def write_run(folder: Path, size: int) -> Path:
     import numpy as np
 
     from sagan_jax import device
-    from sagan_jax.config import INSPECTION, HardwareConfig, JudgingConfig, OutputConfig
+    from sagan_jax.config import INSPECTION, HardwareConfig, OutputConfig
     from sagan_jax.data.image_file import JPEG_MARGIN, Reading
     from sagan_jax.data.split import Split
     from sagan_jax.methods.table import METHODS
@@ -178,7 +178,7 @@ def write_run(folder: Path, size: int) -> Path:
     prepared = prepare(split, method, method.preset("inspection"), INSPECTION)
     machine = device.start_run(HardwareConfig())
     folder.mkdir()
-    with open_run(prepared, folder, machine, OutputConfig(), JudgingConfig()) as state:
+    with open_run(prepared, folder, machine, OutputConfig()) as state:
         end_epoch(state, lambda: images, 1, first_state(prepared), {}, 1.0)
     return folder
 

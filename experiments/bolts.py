@@ -62,6 +62,7 @@ class Bolts(TrainingFlags):
         from sagan_jax.runs.prepare import prepare
         from sagan_jax.runs.provenance import command
         from sagan_jax.runs.run import run
+        from sagan_jax.runs.run_state import continued
         from sagan_jax.training.progress import pace
 
         machine, chosen = device.start_run(self.hardware), find_method(self.method)
@@ -76,8 +77,8 @@ class Bolts(TrainingFlags):
             )
         quick, method = "-quick" if self.quick else "", "" if self.method == "sagan" else f"-{self.method}"
         folder = self.output.out or Path("runs") / f"bolts-{self.site}-{self.size}px{quick}{method}-{self.preset}"
-        prepared = prepare(split, chosen, self.model, self.training, self.judging.map)
-        result = run(prepared, folder, machine, command(), output=self.output, judging=self.judging)
+        prepared = prepare(split, chosen, self.model, continued(self.training, folder, self.output), self.judging)
+        result = run(prepared, folder, machine, command(), output=self.output)
         print(f"{text.summary(result)}\n\nwritten to {folder}")
 
 

@@ -102,4 +102,4 @@ def prepare_cell(settings: RunSettings, run: CellRun, split: "Split") -> "Prepar
     from sagan_jax.runs.prepare import prepare
 
     split, variant = settings.thinning.thin(split), VARIANTS[run.method]
-    return prepare(split, METHODS[variant.method], variant.model(run.preset), settings.training(run), JUDGING.map)
+    return prepare(split, METHODS[variant.method], variant.model(run.preset), settings.training(run), JUDGING)

@@ -63,7 +63,7 @@ class LeaveOneOut(TrainingFlags, ClassLeftOut):
         def prepared() -> Iterator["Prepared"]:  # a split at a time
             for abnormal, seed in wanted:
                 training = continued(replace(self.training, seed=seed), folder(abnormal, seed), self.output)
-                yield prepare(self.split(dataset, abnormal), method, self.model, training, self.judging.map)
+                yield prepare(self.split(dataset, abnormal), method, self.model, training, self.judging)
 
         def folder(abnormal: str, seed: int) -> Path:
             if self.output.out and len(wanted) == 1:
@@ -76,7 +76,7 @@ class LeaveOneOut(TrainingFlags, ClassLeftOut):
 
         folders = [folder(*names) for names in wanted]
         runs, how = _as_one_program(prepared, len(wanted), self.together, machine)
-        options: dict[str, Any] = {"output": self.output, "judging": self.judging}
+        options: dict[str, Any] = {"output": self.output}
         results: list[dict[str, Any]] = []
         if how:
             results += many_runs.run_many(list(runs), folders, machine, command(), how=how, **options)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from experiments import plan as planning
-from experiments.cells import JUDGING, CellRun, RunSettings, load_splits, prepare_cell
+from experiments.cells import CellRun, RunSettings, load_splits, prepare_cell
 from experiments.claims import claimed
 from experiments.paper import TABLES
 from experiments.plan import Part
@@ -167,7 +167,7 @@ class Reproduce(RunSettings):
                 elif not self.is_done(cell):
                     mine.append(cell)
             prepared = [prepare_cell(self, cell, split_of(cell.abnormal)) for cell in mine]
-            done, options = 0, {"output": OutputConfig(resume=True), "judging": JUDGING}
+            done, output = 0, OutputConfig(resume=True)
             while done < len(mine):
                 count = _at_once(prepared[done:])
                 some = slice(done, done + count)
@@ -175,9 +175,9 @@ class Reproduce(RunSettings):
                 _say("\n".join(cell.title for cell in mine[some]))
                 try:
                     if count > 1:
-                        many_runs.run_many(prepared[some], folders, machine, command(), **options)
+                        many_runs.run_many(prepared[some], folders, machine, command(), output=output)
                     else:
-                        run(prepared[done], folders[0], machine, command(), **options)
+                        run(prepared[done], folders[0], machine, command(), output=output)
                 except (run_folder.InUseError, NotFiniteError) as error:
                     _say(f"skipped: {error}")
                 done += count

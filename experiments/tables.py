@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from experiments.cells import JUDGING, CellRun, RunSettings, load_splits, prepare_cell
+from experiments.cells import CellRun, RunSettings, load_splits, prepare_cell
 from experiments.paper import TABLES, Table
 from experiments.record import Row, collect, merged_rows, read_results, read_table_rows, result_lines, write_results
 from experiments.variants import VARIANTS
@@ -249,7 +249,7 @@ def run_cells(options: Tables, table: Table) -> None:
                 prepared = prepare_cell(options, cell_run, split_of(abnormal))
                 print(cell_run.title, file=sys.stderr, flush=True)
                 try:
-                    run(prepared, folder, machine, command(), output=OutputConfig(resume=True), judging=JUDGING)
+                    run(prepared, folder, machine, command(), output=OutputConfig(resume=True))
                 except run_folder.InUseError:
                     print(f"{folder} is being trained elsewhere: skipped", file=sys.stderr, flush=True)
 

@@ -78,6 +78,7 @@ class Detector(NamedTuple):
             score needs and no step makes; called after an epoch, before anything is scored. None if there are none.
         crossed: Whether `fit_normal` takes half of the images as well, so that the other half is scored as new ones
             are, and a threshold rests on all of them.
+        latent: Whether the scores have a latent term L.
     """
 
     init: Init
@@ -85,6 +86,7 @@ class Detector(NamedTuple):
     score: ScoreFunction
     fit_normal: FitNormal | None = None
     crossed: bool = False
+    latent: bool = True
 
 
 def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:

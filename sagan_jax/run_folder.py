@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from sagan_jax.atomic_file import LEFT_OVER, replacing
+from sagan_jax.atomic_file import replacing
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError, one_line
 
 LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
+
+
+WRITTEN = (
+    *("config.json", "metrics.jsonl", "result.json", "scores.csv", "gallery.json", "report.html"),
+    *("losses.png", "scores.png", "roc.png", "images.png"),
+)
+"""The files of a run's folder, beside its checkpoints."""
 
 
 class InUseError(UserError):
@@ -45,8 +52,9 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder: no lock file stays
         except OSError as error:
             raise InUseError(f"{folder} is in use by another process; name another folder with --out") from error
-        for left_over in folder.glob(LEFT_OVER):
-            left_over.unlink(missing_ok=True)
+        for name in WRITTEN:
+            for left_over in folder.glob(f".{name}.[0-9]*.partial"):  # of a run that was killed as it wrote the file
+                left_over.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -80,6 +88,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """
     text = read_text(path)
     return None if text is None else parse_object(text, str(path))
+
+
+def read_result(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's `result.json`; empty if the run has not ended, or was continued for more epochs and has not ended since.
+
+    Args:
+        folder: The run's folder.
+        config: Its `config.json`.
+
+    Raises:
+        UserError: As `read_json`.
+    """
+    result = read_json(folder / "result.json") or {}
+    match result, config:
+        case {"training": {"epochs": before}}, {"training": {"epochs": now}} if before != now:
+            return {}
+    return result
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -199,6 +199,17 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path):
         assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_of_a_folder_only_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    mine, others = (
+        ".result.json.123.partial",
+        [".big.iso.partial", ".result.json.partial", "result.json", ".a.1.partial"],
+    )
+    for name in (mine, *others):
+        (tmp_path / name).write_text("")
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == set(others)
+
+
 def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="run cannot be made"), locked(tmp_path / "run"):

@@ -56,6 +56,10 @@ class FolderConfig:
             require(self.stride is None, "stride", self.stride, "left out where there is no patch")
         else:
             require(self.patch >= 2, "patch", self.patch, "at least 2")
+            for name in ("size", "jpeg_margin"):
+                default = getattr(FolderConfig, name)
+                unused = "left out with --patch, which cuts photographs at the size they have"
+                require(getattr(self, name) == default, name, getattr(self, name), unused)
             require(self.stride is None or 1 <= self.stride <= self.patch, "stride", self.stride, "from 1 to the patch")
 
 

@@ -1,5 +1,6 @@
 """From a labelled set of images to normal training images and a test set of normal and abnormal ones."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,18 @@ def image_shape(split: Split) -> tuple[int, ...]:
         return split.train.shape[1:]
     assert isinstance(split.train, Photographs)
     return (split.patches.size, split.patches.size, split.train.channels)
+
+
+def train_checksum(split: Split) -> str:
+    """A checksum of the training images: of their ids and pixels, or, of photographs on disk, of ids and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in split.train_ids:
+        digest.update(str(name).encode(errors="surrogateescape") + b"\0")
+    if isinstance(split.train, Photographs):
+        digest.update(np.array([path.stat().st_size for path in split.train.paths], "<i8").tobytes())
+    else:
+        digest.update(np.ascontiguousarray(split.train).data)
+    return digest.hexdigest()
 
 
 def take(images: np.ndarray | Photographs | Masks, indices: Int[np.ndarray, " count"]) -> Any:

@@ -15,7 +15,7 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split, hold_out
 from sagan_jax.detector import abstract_state
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.evaluation import has_both
 from sagan_jax.methods.table import Method
 from sagan_jax.runs.prepare import prepare
@@ -61,6 +61,8 @@ def train_on_folder(
     if side & (side - 1):  # no method is sure to take it: tell before a whole folder is decoded
         abstract_state(method.build(model, None), (side, side, folder.channels))
     patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
+    name = "-".join((printable(data.resolve().name), method.name, preset))
+    output = replace(output, out=output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", name))
     split, unused = load_folder(
         data,
         size=folder.size if patches is None else None,
@@ -82,9 +84,9 @@ def train_on_folder(
         raise UserError("--protocol=both compares protocols on whole images; it does not work with --patch")
     if judging.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
-    out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", "-".join((split.name, method.name, preset)))
-    prepared = prepare(split, method, model, continued(training, out, output), judging.map)
-    return run(prepared, out, machine, command(), output=output, judging=judging), out
+    assert output.out is not None
+    prepared = prepare(split, method, model, continued(training, output.out, output), judging)
+    return run(prepared, output.out, machine, command(), output=output), output.out
 
 
 def in_groups(split: Split, pattern: str | None) -> Split:

@@ -32,18 +32,19 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
 
 
 def least_rate(images: int) -> float:
-    """The least false-positive rate that so many normal images can support.
+    """The least false-positive rate that this many normal images can support.
 
     A further normal image exceeds the greatest of n others' scores once in n + 1 times, for any distribution of scores,
-    if all are drawn alike. No threshold that is one of those scores is exceeded less often.
+    if all are drawn alike. No threshold that is one of those scores is exceeded less often. The quantiles that are kept
+    are a thousandth apart, which is the least rate of more images.
 
     Args:
         images: Normal images that were not trained on, 1 or more.
 
     Returns:
-        1 / (images + 1).
+        1 / (images + 1), but 0.001 at least.
     """
-    return 1.0 / (images + 1)
+    return max(1.0 / (images + 1), 1.0 / (QUANTILES - 1))
 
 
 def threshold(calibration: Calibration, false_positive_rate: float) -> float:

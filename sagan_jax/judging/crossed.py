@@ -39,13 +39,20 @@ def crossed_scores(
         groups: Images that stay together.
 
     Returns:
-        float32, of 256 images at most; none of fewer than 40 images.
+        float32, of 256 images at most; none of fewer than 40 images, or if the groups leave fewer than 20 to a half.
     """
     assert detector.fit_normal is not None
     if len(images) < _FEWEST:
         return np.zeros(0, np.float32)
-    place, places = (np.arange(len(images)), len(images)) if groups is None else (groups.numbers, groups.group_count)
-    in_second = 2 * place >= places
+    of_group = np.arange(len(images)) if groups is None else groups.numbers
+    before = np.cumsum(np.bincount(of_group))[:-1]  # images of the groups up to each one but the last
+    if not len(before):
+        return np.zeros(0, np.float32)
+    unequal = np.abs(2 * before - len(images))
+    last_of_first = np.flatnonzero(unequal == unequal.min())[-1]
+    in_second = of_group > last_of_first
+    if min(in_second.sum(), (~in_second).sum()) < _FEWEST // 2:
+        return np.zeros(0, np.float32)
     key, scores = jax.random.key(seed), []
     for known in (in_second, ~in_second):
         fitted = detector.fit_normal(state, images[np.flatnonzero(known)], key)

@@ -18,6 +18,7 @@ from sagan_jax.judging.pixel_metrics import (
     bin_edges,
     count_pixels,
     counted_only,
+    has_both_kinds,
     is_counted,
     joined,
     pixel_auroc,
@@ -87,8 +88,8 @@ def score_test(
         normal_pixels: From `normal_maps`.
 
     Returns:
-        The scores without pictures, and the counted pixels. No more maps are in memory at a time than those of a few
-        hundred images, or of one photograph.
+        The scores without pictures, and the counted pixels; None if none or all are marked. No more maps are in memory
+        at a time than those of a few hundred images, or of one photograph.
     """
     if not len(split.test):
         return Scores(*(np.zeros(0, np.float32) for _ in range(3))), None
@@ -101,13 +102,19 @@ def score_test(
         for index, found in enumerate(scored):
             pixels.append(count_pixels(found.map[None], split.test_masks[index][None], edges))
             scores.append(Scores(*(np.asarray(value)[None] for value in found[:3])))
-        return join_scores(scores), counted_only(joined(pixels), split.test_marked)
+        return join_scores(scores), _judgeable(joined(pixels), split)
     for start in range(0, len(split.test), PART):
         part = slice(start, start + PART)
         found = score_images(detector, state, split.test[part], pictures=PICTURES)
         pixels.append(count_pixels(found.map, split.test_masks[part], edges))
         scores.append(found._replace(map=None, reconstructed=None))
-    return join_scores(scores), counted_only(joined(pixels), split.test_marked)
+    return join_scores(scores), _judgeable(joined(pixels), split)
+
+
+def _judgeable(pixels: PixelCounts, split: Split) -> PixelCounts | None:
+    """The pixels of the images whose marks are known; None if they are all of one kind."""
+    counted = counted_only(pixels, split.test_marked)
+    return counted if has_both_kinds(counted) else None
 
 
 def pixels_counted(split: Split, pixels: PixelCounts) -> dict[str, Any]:
@@ -204,7 +211,7 @@ def evaluate_kinds(
         }
         if pixels is not None:
             of_kind = PixelCounts(*(field[chosen] for field in pixels))
-            if of_kind.abnormal.any():
+            if has_both_kinds(of_kind):
                 row |= {"pixel_auroc": pixel_auroc(of_kind), "aupro": aupro(of_kind)}
         rows.append(row)
     return rows

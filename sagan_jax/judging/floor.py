@@ -15,7 +15,14 @@ from sagan_jax.detector import Images, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.judging.evaluation import has_both
 from sagan_jax.judging.metrics import Interval, summarise
-from sagan_jax.judging.pixel_metrics import bin_edges, count_pixels, counted_only, joined, summarise_pixels
+from sagan_jax.judging.pixel_metrics import (
+    bin_edges,
+    count_pixels,
+    counted_only,
+    has_both_kinds,
+    joined,
+    summarise_pixels,
+)
 from sagan_jax.ops.principal_components import principal_components
 
 COMPONENTS = 64
@@ -132,8 +139,8 @@ def judge_floor(
         "auroc_worst": summarise(split.test_labels, found.worst).auroc,
         "auroc_mean": summarise(split.test_labels, found.mean).auroc,
     }
-    if masked:
-        metrics["pixel_auroc"] = summarise_pixels(counted_only(joined(counts), split.test_marked))["pixel_auroc"]
+    if masked and has_both_kinds(pixels := counted_only(joined(counts), split.test_marked)):
+        metrics["pixel_auroc"] = summarise_pixels(pixels)["pixel_auroc"]
     return {"floor": {name: interval._asdict() for name, interval in metrics.items()}}
 
 

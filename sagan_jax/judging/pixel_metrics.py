@@ -153,6 +153,11 @@ def summarise_pixels(counts: PixelCounts, *, resamples: int = 1000, seed: int = 
     }
 
 
+def has_both_kinds(counts: PixelCounts) -> bool:
+    """Whether there are both normal and abnormal pixels, without which there are no metrics."""
+    return bool(counts.abnormal.sum() and counts.normal.sum())
+
+
 def _checked(counts: PixelCounts) -> PixelCounts:
     if not counts.abnormal.sum():
         raise UserError("no pixel is marked as abnormal; pixel metrics need masks that mark some")

@@ -170,7 +170,7 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
         population = _population(restorer, repair, state.training.generator, batches, damage_key)
         return fit(state._replace(normal=state.normal._replace(population=population)), images)
 
-    return Detector(init, update, score, fit_normal, crossed=True)
+    return Detector(init, update, score, fit_normal, crossed=True, latent=False)
 
 
 def damaged_example(

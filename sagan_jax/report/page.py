@@ -62,10 +62,11 @@ def rendered(folder: Path) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    config, result = run_folder.read_json(folder / "config.json"), run_folder.read_json(folder / "result.json")
+    config = run_folder.read_json(folder / "config.json")
     if config is None:
         raise UserError(f"{folder} is not a run's folder: it has no config.json")
-    strict = (result or {}).get("strict")
+    result = run_folder.read_result(folder, config)
+    strict = result.get("strict")
     history = run_folder.read_metrics(folder / "metrics.jsonl")
     labels, scores = read_scores(folder / "scores.csv")
     cards = run_folder.read_json(folder / thumbnails.FILE) or {"cards": []}
@@ -85,19 +86,19 @@ def rendered(folder: Path) -> str:
         uplot=UPLOT,
         title=f"{config['dataset']}, abnormal: {config['abnormal']}",
         config=config,
-        images=(result or {}).get("images", {}),
+        images=result.get("images", {}),
         strict=strict,
-        finished=result is not None,
+        finished=bool(result),
         sections=sections(curves=bool(curves), losses=bool(panels), gallery=bool(cards["cards"])),
         metrics=[
             {"name": METRIC_NAMES.get(name, name.replace("_", " "))} | metric
             for name, metric in (strict or {}).items()
             if isinstance(metric, dict) and "low" in metric and name != "f1_threshold"
         ],
-        floor=(result or {}).get("floor", {}),
-        kinds=(result or {}).get("kinds", []),
-        pixels=(result or {}).get("pixels"),
-        notes=(result or {}).get("notes", []),
+        floor=result.get("floor", {}),
+        kinds=result.get("kinds", []),
+        pixels=result.get("pixels"),
+        notes=result.get("notes", []),
         curves=curves,
         hidden=curves["histogram"]["hidden"] if curves else 0,
         losses=panels,

@@ -40,7 +40,7 @@ def _description(folder: Path, method: Method | None) -> str:
         f"  model      {settings_line(config['model'])}",
         f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings_line(config['training'])}",
     ]
-    if result := run_folder.read_json(folder / "result.json"):
+    if result := run_folder.read_result(folder, config):
         made = result["provenance"]
         versions = ", ".join(f"{name} {made['packages'][name]}" for name in ("sagan-jax", "jax", "flax"))
         lines += [

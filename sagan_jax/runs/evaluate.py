@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sagan_jax.config import JudgingConfig
 from sagan_jax.detector import Scores
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.floor import judge_floor
@@ -20,25 +19,24 @@ class Evaluated(NamedTuple):
     Attributes:
         scores: Strict scores of the test images.
         result: The metrics, as JSON values: `strict`, where there is more to say `pixels`, `kinds` and `reference`.
-        false_positive_rate: What the threshold is set for.
+        notes: What a reader of the result should know about how it was judged.
         map_limit: A value that the maps of normal images rarely reach.
     """
 
     scores: Scores
     result: dict[str, Any]
-    false_positive_rate: float
+    notes: tuple[str, ...]
     map_limit: float
 
 
-def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Evaluated:
-    """Scores the test images and judges the scores, strictly, and if `judging.protocol` is "both" by both protocols.
+def evaluate(prepared: Prepared, trained: Trained) -> Evaluated:
+    """Scores the test images and judges the scores, strictly, or by both protocols if the run is judged so.
 
     Args:
         prepared: What was run.
         trained: What it learned.
-        judging: How it is judged, its rate of false positives settled by `run_state.with_rate`.
     """
-    rate = judging.false_positive_rate
+    rate = prepared.judging.false_positive_rate
     assert rate is not None
     split, detector = prepared.split, prepared.detector
     state, calibration = trained.judged.state, trained.judged.calibration
@@ -50,18 +48,21 @@ def evaluate(prepared: Prepared, trained: Trained, judging: JudgingConfig) -> Ev
     of_epoch = next((row for row in trained.history if row["epoch"] == trained.judged.epoch), {})
     strict["threshold"] |= {CALIBRATION_IMAGES: of_epoch.get(CALIBRATION_IMAGES, len(prepared.held_out))}
     result: dict[str, Any] = {"strict": {"epoch": trained.judged.epoch} | strict}
+    notes: tuple[str, ...] = ()
     if pixels is not None:
         result["pixels"] = evaluation.pixels_counted(split, pixels)
+    elif split.test_masks is not None and split.test_masks.any():
+        notes = ("every pixel of the masks is marked, or of those that are counted: there are no metrics of pixels",)
     result |= judge_floor(split, prepared.kept, prepared.held_out_indices)
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         result["kinds"] = evaluation.evaluate_kinds(
             split.test_labels, split.test_kinds, scores.total, strict["threshold"]["value"], pixels
         )
-    if judging.protocol == "both":
+    if prepared.judging.protocol == "both":
         running = scores.total
         if trained.judged is not trained.last:  # otherwise these are the scores above
             running = score_images(detector, trained.last.state, split.test).total
         result["reference"] = evaluation.evaluate_reference(
             detector, trained.last.state, split, running, trained.history, prepared.training
         )
-    return Evaluated(scores, result, rate, float(np.quantile(normal.greatest, 1 - rate)))
+    return Evaluated(scores, result, notes, float(np.quantile(normal.greatest, 1 - rate)))

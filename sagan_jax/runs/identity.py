@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+CHECKSUM = "train_checksum"
+"""The name of the checksum of the training images."""
+
 
 def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     """A stored configuration with the number of epochs that is wanted, if that is more; else as it is.
@@ -22,8 +25,13 @@ def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Ma
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The settings in which two configurations differ, each as "name is stored, not wanted"."""
+    """The settings in which two configurations differ, each as "name is stored, not wanted".
+
+    Older ones have no checksum of their training images; it is compared where both have one.
+    """
     stored, wanted = flatten(stored), flatten(wanted)
+    if CHECKSUM not in stored or CHECKSUM not in wanted:
+        stored, wanted = ({k: v for k, v in settings.items() if k != CHECKSUM} for settings in (stored, wanted))
 
     def said(settings: Mapping[str, Any], name: str) -> str:
         return repr(settings[name]) if name in settings else "absent"

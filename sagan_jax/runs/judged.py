@@ -44,7 +44,7 @@ def open_judged(folder: Path, pictures: tuple[Picture, ...] = (), method: Method
         UserError: If the folder holds no run, no checkpoint, or one that this version cannot read.
     """
     known = read_configuration(folder, method)
-    result = run_folder.read_json(folder / "result.json") or {}
+    result = run_folder.read_result(folder, known.json)
     if METHODS.get(known.method.name) is known.method:  # of another's code, a kept program could not know a change
         weights = read_weights(folder / "checkpoints", known.select, known.identity)
         if weights is not None:

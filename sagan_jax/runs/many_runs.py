@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from sagan_jax import run_folder
-from sagan_jax.config import JudgingConfig, OutputConfig, Together
+from sagan_jax.config import OutputConfig, Together
 from sagan_jax.data.split import Split
 from sagan_jax.detector import State
 from sagan_jax.device import Machine
@@ -36,7 +36,6 @@ from sagan_jax.runs.run_state import (
     finish,
     first_state,
     open_run,
-    with_rate,
 )
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit_many
@@ -86,7 +85,6 @@ def run_many(
     *,
     how: Literal["vmap", "map"] = "vmap",
     output: OutputConfig | None = None,
-    judging: JudgingConfig | None = None,
 ) -> list[dict[str, Any]]:
     """Trains many runs as one program; each leaves the folder it would leave alone (see `run.run`).
 
@@ -97,7 +95,6 @@ def run_many(
         argv: The command, for the record.
         how: "vmap" runs the models side by side, "map" one after the other within each step.
         output: What is kept of each.
-        judging: How each is judged; by default strictly.
 
     Returns:
         What each `result.json` has.
@@ -105,17 +102,16 @@ def run_many(
     Raises:
         UserError: If there is an `obstacle`, and as `run.run`.
     """
-    output, judging = output or OutputConfig(), judging or JudgingConfig()
-    judgings = [with_rate(judging, prepared) for prepared in runs]  # refused before anything is trained
+    output = output or OutputConfig()
     if why := obstacle(runs, machine):
         raise UserError(f"these runs cannot be trained together: {why}")
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(run_folder.locked(folder))
             check_folder(folder, output)
-        everything = _train_many(runs, folders, machine, how, output, judgings)
-        for prepared, folder, trained, judging in zip(runs, folders, everything, judgings, strict=True):
-            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, argv)
+        everything = _train_many(runs, folders, machine, how, output)
+        for prepared, folder, trained in zip(runs, folders, everything, strict=True):
+            write(folder, prepared, trained, evaluate(prepared, trained), machine, argv)
     return [json.loads((folder / "result.json").read_text()) for folder in folders]
 
 
@@ -125,7 +121,6 @@ def _train_many(
     machine: Machine,
     how: Literal["vmap", "map"],
     output: OutputConfig,
-    judgings: Sequence[JudgingConfig],
 ) -> list[Trained]:
     """The epochs still to do of all runs at once."""
     training, detector = runs[0].training, runs[0].detector
@@ -133,8 +128,8 @@ def _train_many(
     subsets = np.stack([place[prepared.kept] for place, prepared in zip(places, runs, strict=True)])
     with ExitStack() as stack:
         states = [
-            stack.enter_context(open_run(prepared, folder, machine, output, judging))
-            for prepared, folder, judging in zip(runs, folders, judgings, strict=True)
+            stack.enter_context(open_run(prepared, folder, machine, output))
+            for prepared, folder in zip(runs, folders, strict=True)
         ]
         lasts = _same_epoch(states)
         starts = [first_state(prepared) for prepared in runs] if lasts is None else [last.state for last in lasts]

@@ -133,4 +133,4 @@ def load_judged(folder: Path, method: Method | None = None) -> tuple[Model, dict
         UserError: As `load_model`.
     """
     known = read_configuration(folder, method)
-    return restored_model(known, folder, known.select), run_folder.read_json(folder / "result.json") or {}
+    return restored_model(known, folder, known.select), run_folder.read_result(folder, known.json)

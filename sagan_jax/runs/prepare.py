@@ -1,15 +1,17 @@
 """A run prepared: everything that follows from a split, a method and its settings, worked out once and handed on."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from sagan_jax.config import MapKind, TrainingConfig, settings_to_json
+from sagan_jax.config import JudgingConfig, MapKind, TrainingConfig, settings_to_json
 from sagan_jax.data.image_file import USUAL
 from sagan_jax.data.photographs import Photographs
-from sagan_jax.data.split import Split, hold_out, image_shape, take
+from sagan_jax.data.split import Split, hold_out, image_shape, take, train_checksum
 from sagan_jax.detector import Detector, State, abstract_state
+from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import Method
 from sagan_jax.training.plan import all_steps, steps_per_epoch
 from sagan_jax.transforms.density import scored_by
@@ -30,6 +32,7 @@ class Prepared(NamedTuple):
         held_out: The images held out, for the validation loss, and for calibration where they are many.
         image_shape: [H, W, C] of what the detector takes, images or patches of them.
         detector: The method as pure functions; the same settings, but for the seed, give the same functions.
+        judging: How it is judged, its rate of false positives settled.
         like: A state's structure, shapes and dtypes.
         identity: What a checkpoint must agree on so that the run can continue from it, as JSON values.
     """
@@ -44,12 +47,13 @@ class Prepared(NamedTuple):
     held_out: np.ndarray | Photographs
     image_shape: tuple[int, ...]
     detector: Detector
+    judging: JudgingConfig
     like: State
     identity: dict[str, Any]
 
 
 def prepare(
-    split: Split, method: Method, settings: Any, training: TrainingConfig, map_kind: MapKind = "residual"
+    split: Split, method: Method, settings: Any, training: TrainingConfig, judging: JudgingConfig | None = None
 ) -> Prepared:
     """Works out what a run is.
 
@@ -58,15 +62,17 @@ def prepare(
         method: A method of `methods.table.METHODS`, or one of your own.
         settings: The method's settings.
         training: How long and on what it is trained.
-        map_kind: What anomaly maps show.
+        judging: How it is judged; by default strictly.
 
     Returns:
         The run, to be trained.
 
     Raises:
-        UserError: If the images do not suit the method, or are too few.
+        UserError: If the images do not suit the method, or are too few, for the wanted rate of false positives too.
     """
     kept, held_out_indices = hold_out(len(split.train), training.validation_fraction, training.seed, split.groups)
+    judging = judging or JudgingConfig()
+    judging = replace(judging, false_positive_rate=rate_for(judging.false_positive_rate, len(held_out_indices)))
     identity: dict[str, Any] = {}
     images = len(kept)
     if split.patches is not None:
@@ -78,12 +84,13 @@ def prepare(
     if split.groups is not None:
         identity |= {"group": split.groups.pattern, "held_out": len(held_out_indices)}
     shape = image_shape(split)
-    detector = make_detector(method, settings, training, images, map_kind)
+    detector = make_detector(method, settings, training, images, judging.map)
     identity |= {
         "dataset": split.name,
         "abnormal": split.abnormal,
         "image_shape": list(shape),
         "train_images": len(split.train),
+        "train_checksum": train_checksum(split),
         "method": method.name,
         "model": settings_to_json(settings),
         "training": training.as_json(),
@@ -99,6 +106,7 @@ def prepare(
         held_out=take(split.train, held_out_indices),
         image_shape=shape,
         detector=detector,
+        judging=judging,
         like=abstract_state(detector, shape),
         identity=identity,
     )

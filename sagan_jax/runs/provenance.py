@@ -44,12 +44,16 @@ def provenance(argv: Sequence[str], device: str | None = None, seed: int = 0) ->
 
 def commit() -> str | None:
     """The commit of the code, with "+" if there are changes beside it; None where git or the clone is missing."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*arguments: str) -> str:
-        folder = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+        run = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, env=environment, check=True, capture_output=True, text=True
+        )
+        return run.stdout
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed copy may lie in another project's clone
         return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from sagan_jax import device, run_folder
-from sagan_jax.config import JudgingConfig, OutputConfig
+from sagan_jax.config import OutputConfig
 from sagan_jax.data.split import take
 from sagan_jax.device import Machine
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
-from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run, with_rate
+from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
@@ -29,7 +29,6 @@ def run(
     argv: Sequence[str],
     *,
     output: OutputConfig | None = None,
-    judging: JudgingConfig | None = None,
 ) -> dict[str, Any]:
     """Trains a method on a split and writes a folder with all about it.
 
@@ -43,7 +42,6 @@ def run(
         machine: What it computes on, from `device.start_run`.
         argv: The command, for the record.
         output: What is kept of it.
-        judging: How it is judged; by default strictly.
 
     Returns:
         What `result.json` has.
@@ -52,17 +50,17 @@ def run(
         UserError: If the folder has a run already, is in use by another process or cannot be written to, its checkpoint
             is of another configuration, or the training diverged. Nothing on disk is lost by any of them.
     """
-    output, judging = output or OutputConfig(), with_rate(judging or JudgingConfig(), prepared)
+    output = output or OutputConfig()
     with run_folder.locked(folder) if device.is_first_host() else nullcontext():
         check_folder(folder, output)
-        trained = train(prepared, folder, machine, output, judging)
+        trained = train(prepared, folder, machine, output)
         if device.is_first_host():
-            write(folder, prepared, trained, evaluate(prepared, trained, judging), machine, argv)
+            write(folder, prepared, trained, evaluate(prepared, trained), machine, argv)
         device.wait_for_all_hosts()
     return json.loads((folder / "result.json").read_text())
 
 
-def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConfig, judging: JudgingConfig) -> Trained:
+def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConfig) -> Trained:
     """The epochs still to do, each ended with a line of metrics and a checkpoint in the folder."""
     training, split = prepared.training, prepared.split
     images = training_images(take(split.train, prepared.kept), split.patches, machine.image_memory)
@@ -71,7 +69,7 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
         return fitted_images(images, training)
 
     with (
-        open_run(prepared, folder, machine, output, judging) as state,
+        open_run(prepared, folder, machine, output) as state,
         progress_bar(training.epochs, training.batch_size) as progress,
     ):
         start, done = (state.last.state, state.last.epoch) if state.last else (first_state(prepared), 0)

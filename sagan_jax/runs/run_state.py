@@ -11,13 +11,12 @@ import jax
 import numpy as np
 
 from sagan_jax import device, run_folder
-from sagan_jax.config import JudgingConfig, OutputConfig, TrainingConfig
+from sagan_jax.config import OutputConfig, TrainingConfig
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.judging.crossed import ENOUGH, crossed_scores
-from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs import checkpoint
 from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, VALIDATION, Checkpoint, Checkpoints
@@ -40,7 +39,6 @@ class RunState(NamedTuple):
     Attributes:
         prepared: What is run.
         folder: Where it goes.
-        judging: How it is judged.
         checkpoints: Where each epoch's state is kept.
         history: The metrics of the epochs so far; added to.
         last: The last checkpoint; None before the first epoch.
@@ -48,15 +46,9 @@ class RunState(NamedTuple):
 
     prepared: Prepared
     folder: Path
-    judging: JudgingConfig
     checkpoints: Checkpoints
     history: list[dict[str, Any]]
     last: Checkpoint | None
-
-
-def with_rate(judging: JudgingConfig, prepared: Prepared) -> JudgingConfig:
-    """How the run is judged, with the false-positive rate worked out; UserError if its images cannot support it."""
-    return replace(judging, false_positive_rate=rate_for(judging.false_positive_rate, len(prepared.held_out)))
 
 
 def check_folder(folder: Path, output: OutputConfig) -> None:
@@ -66,19 +58,17 @@ def check_folder(folder: Path, output: OutputConfig) -> None:
 
 
 @contextmanager
-def open_run(
-    prepared: Prepared, folder: Path, machine: device.Machine, output: OutputConfig, judging: JudgingConfig
-) -> Iterator[RunState]:
+def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: OutputConfig) -> Iterator[RunState]:
     """Opens a run's checkpoints and writes its configuration; yields the run as its last epoch left it."""
     with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
         last = checkpoint.restore(checkpoints, prepared.like) if checkpoint.epochs(checkpoints) else None
         if device.is_first_host():
             tell_of_more_epochs(folder, prepared.training.epochs)
-            settings = asdict(output) | {"out": folder} | asdict(judging) | asdict(machine.config)
+            settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         done = last.epoch if last else 0
         history = [row for row in run_folder.read_metrics(folder / "metrics.jsonl") if row["epoch"] <= done]
-        yield RunState(prepared, folder, judging, checkpoints, history, last)
+        yield RunState(prepared, folder, checkpoints, history, last)
 
 
 def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> TrainingConfig:
@@ -149,7 +139,7 @@ def end_epoch(
     normal_scores = crossed if len(crossed) else scores.total
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
     row |= {CALIBRATION_IMAGES: len(normal_scores)}
-    if run.judging.protocol == "both":
+    if run.prepared.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
     shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size
     row |= {"seconds": round(seconds, 2), "images_per_second": round(shown / seconds, 2)}
@@ -167,7 +157,7 @@ def _crossed(run: RunState, epoch: int, state: State) -> np.ndarray:
     """Scores of normal images by halves, of an epoch that may be judged; none where those held out are enough."""
     prepared = run.prepared
     split, training = prepared.split, prepared.training
-    judged = epoch == training.epochs or run.judging.select == "best"
+    judged = epoch == training.epochs or run.prepared.judging.select == "best"
     few = len(prepared.held_out) < ENOUGH
     if not (prepared.detector.crossed and judged and few and split.patches is None):
         return np.zeros(0, np.float32)
@@ -178,6 +168,6 @@ def finish(run: RunState) -> Trained:
     """The run after its last epoch, with the epoch that is judged."""
     assert run.last is not None  # a run has at least one epoch
     last = run.last._replace(state=device.local(run.last.state))
-    best = run.judging.select == "best"
+    best = run.prepared.judging.select == "best"
     judged = checkpoint.restore(run.checkpoints, run.prepared.like, "best") if best else last
     return Trained(last, judged, run.history)

@@ -12,7 +12,7 @@ from sagan_jax.data.split import take
 from sagan_jax.detector import State
 from sagan_jax.device import Machine, float32_products
 from sagan_jax.judging import evaluation
-from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.calibration import calibrated
 from sagan_jax.judging.scoring import PICTURES, batch_scorer, score_images, score_photographs
 from sagan_jax.report.thumbnails import Views
 from sagan_jax.runs.evaluate import Evaluated
@@ -49,39 +49,29 @@ def write(
     result = prepared.identity | {
         **evaluated.result,
         "images": counts | tested,
-        "notes": list(split.notes),
+        "notes": [*split.notes, *evaluated.notes],
         "map_limit": evaluated.map_limit,
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": machine.name,
-        "arithmetic": {
-            "networks": getattr(prepared.settings, "precision", "float32"),
-            "float32_products": float32_products(),
-        },
+        "arithmetic": {"float32_products": float32_products()},
         "provenance": provenance(argv, machine.name, prepared.training.seed),
     }
     shares = calibrated(trained.judged.calibration, evaluated.scores.total)
     run_folder.write_scores(folder / "scores.csv", split, evaluated.scores, shares)
     run_folder.write_json(folder / "result.json", result)
-    _draw(folder, prepared, trained, evaluated.scores.total, shares, evaluated.false_positive_rate)
+    _draw(folder, prepared, trained, evaluated, shares)
     write_report(folder)
 
 
-def _draw(
-    folder: Path,
-    prepared: Prepared,
-    trained: Trained,
-    scores: np.ndarray,
-    shares: np.ndarray,
-    false_positive_rate: float,
-) -> None:
+def _draw(folder: Path, prepared: Prepared, trained: Trained, evaluated: Evaluated, shares: np.ndarray) -> None:
     """The pictures people look at: of scores and images, as far as there is a test set."""
     from sagan_jax.report import gallery, plots, thumbnails
 
-    split, judged = prepared.split, trained.judged
+    split, judged, scores = prepared.split, trained.judged, evaluated.scores.total
     plots.losses(folder / "losses.png", trained.history)
     if not len(split.test):
         return
-    limit = threshold(judged.calibration, false_positive_rate)
+    limit = evaluated.result["strict"]["threshold"]["value"]
     if evaluation.has_both(split.test_labels):
         title = f"{split.name}, abnormal: {split.abnormal}"
         plots.score_histogram(folder / "scores.png", scores, split.test_labels, title=title, threshold=limit)

@@ -125,7 +125,7 @@ def with_density(detector: Detector, config: DensityConfig) -> Detector:
         method = detector.fit_normal(state.method, images, key) if detector.fit_normal else state.method
         return DensityState(method, fit_density(detector, method, images, key, config))
 
-    return Detector(init, update, score, fit_normal)
+    return Detector(init, update, score, fit_normal, latent=detector.latent)
 
 
 def fit_density(detector: Detector, state: State, images: Images, key: Array, config: DensityConfig) -> Density:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from sagan_jax.config import MapKind
 from sagan_jax.detector import Detector, Scores, State, Statistics
+from sagan_jax.errors import UserError
 
 SMOOTHING = 1 / 32  # standard deviation of the blur, in sides of the image
 
@@ -23,13 +24,18 @@ def mapped(detector: Detector, kind: MapKind) -> Detector:
         detector: Any method.
         kind: "residual" is the method's own map, the squared difference of an image and its reconstruction.
             "latent_gradient" is how strongly the latent term L answers to each pixel: the absolute gradient of L(x) by
-            x, mean over channels, blurred. A method without a latent term has an empty map then.
+            x, mean over channels, blurred.
 
     Returns:
         A detector; the same one for the same arguments, so that JAX compiles it once a process.
+
+    Raises:
+        UserError: If "latent_gradient" is wanted of a method without a latent term.
     """
     if kind == "residual":
         return detector
+    if not detector.latent:
+        raise UserError("the map is latent_gradient, but this method's score has no latent term; take residual")
 
     def score(state: State, images: Array, statistics: Statistics = "running") -> Scores:
         def latent(images: Array) -> tuple[Array, Scores]:

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagan_jax.data.split import Dataset, hold_out, leave_one_out, official_ids
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import Dataset, hold_out, leave_one_out, official_ids, train_checksum
 from sagan_jax.errors import UserError
 
 
@@ -82,3 +83,23 @@ def test_a_fraction_that_leaves_a_side_empty_is_an_error(fraction):
 def test_one_image_cannot_be_shared_between_two_sides():
     with pytest.raises(UserError, match="at least 2"):
         hold_out(1, 0.5, seed=0)
+
+
+def test_the_checksum_tells_other_pixels_other_names_and_another_order(animals, tmp_path):
+    split = leave_one_out(animals, "bee")
+    swapped = split._replace(train=split.train[::-1], train_ids=split.train_ids[::-1])
+    others = [split._replace(train=split.train + 1), split._replace(train_ids=split.train_ids[::-1]), swapped]
+    assert len({train_checksum(one) for one in (split, *others)}) == 4
+    assert train_checksum(split) == train_checksum(split._replace(test=split.test + 1, name="other"))
+
+
+def test_the_checksum_of_photographs_on_disk_tells_a_file_of_another_length(tmp_path, animals):
+    paths = [tmp_path / name for name in "ab"]
+    for path in paths:
+        path.write_bytes(b"some")
+    photographs = Photographs(tuple(paths), np.ones((2, 2), int))
+    split = leave_one_out(animals, "bee")._replace(train=photographs, train_ids=np.array(["a", "b"]))
+    before = train_checksum(split)
+    assert train_checksum(split) == before
+    paths[1].write_bytes(b"others")
+    assert train_checksum(split) != before

@@ -57,3 +57,15 @@ def test_so_are_images_of_a_group():
     groups = Groups(".", np.arange(100) % 20)  # 0, 20, 40, 60 and 80 are of one
     scores = crossed_scores(knowing_images(lambda number: number % 20), None, images_of(100), seed=2, groups=groups)
     np.testing.assert_array_equal(scores, [50] * 100)
+
+
+def test_halves_are_of_images_where_groups_are_unequal():
+    groups = Groups(".", np.repeat(np.arange(5), [10, 10, 50, 20, 10]))
+    scores = crossed_scores(knowing_images(), None, images_of(100), seed=2, groups=groups)
+    np.testing.assert_array_equal(scores, [30] * 70 + [70] * 30)
+
+
+def test_groups_that_leave_too_few_to_a_half_are_not_crossed():
+    for sizes in ([81, 19], [100]):
+        groups = Groups(".", np.repeat(np.arange(len(sizes)), sizes))
+        assert len(crossed_scores(knowing_images(), None, images_of(100), seed=2, groups=groups)) == 0

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from mean_detector import MEAN
 
+from sagan_jax.data.split import Split
 from sagan_jax.judging.calibration import calibrate
-from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict
+from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict, normal_maps, score_test
 from sagan_jax.judging.pixel_metrics import count_pixels, counted_only
 from sagan_jax.report.text import sweep
 
@@ -76,3 +78,17 @@ def test_a_sweep_over_seeds_tells_their_standard_deviation():
         ["deviation", "0.141"],
         ["mean", "0.600"],
     ]
+
+
+@pytest.mark.parametrize(("marked", "counted"), [(4, True), (8, False), (0, False)])
+def test_pixels_are_counted_where_both_kinds_are_there(marked, counted, key):
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
+    names, masks = np.arange(6).astype(str), np.zeros((6, 8, 8), bool)
+    masks[:, :marked] = True
+    split = Split("noise", "odd", images, names, images, np.ones(6, bool), names, test_masks=masks)
+    state = MEAN.init(key, (8, 8, 1))
+    normal = normal_maps(MEAN, state, split, images)
+    np.testing.assert_array_equal(normal.greatest, normal.pixels.max(axis=(1, 2)))
+    scores, pixels = score_test(MEAN, state, split, normal.pixels)
+    assert len(scores.total) == 6
+    assert (pixels is not None) == counted

@@ -215,3 +215,8 @@ def test_nothing_on_disk_is_a_pickle(folder):
 def test_differences_name_nested_and_absent_settings():
     assert differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == ["c is 2, not 3"]
     assert differences({"a": 1}, {"d": 2}) == ["a is 1, not absent", "d is absent, not 2"]
+
+
+def test_training_images_are_compared_where_both_runs_know_theirs():
+    assert differences({"a": 1}, {"a": 1, "train_checksum": "f0"}) == []
+    assert differences({"train_checksum": "f0"}, {"train_checksum": "0f"}) == ["train_checksum is 'f0', not '0f'"]

@@ -80,14 +80,14 @@ MODELS = {
 }
 
 
-def prepared(method="linear", epochs=8, model=None, **judging):
+def prepared(method="linear", epochs=8, model=None, judging=None):
     rng = np.random.default_rng(0)
     train, test = (rng.integers(0, 256, (count, 16, 16, 1), dtype=np.uint8) for count in (43, 20))
     labels = np.arange(20) >= 10
     split = Split("noise", "more noise", train, np.arange(43).astype(str), test, labels, np.arange(20).astype(str))
     training = TrainingConfig(epochs=epochs, batch_size=8, seed=1)
     chosen = LINEAR if method == "linear" else METHODS[method]
-    return prepare(split, chosen, model or MODELS[method], training)
+    return prepare(split, chosen, model or MODELS[method], training, judging)
 
 
 def command(out, *arguments, **settings):
@@ -97,7 +97,7 @@ def command(out, *arguments, **settings):
 
     def work():
         machine = device.start_run(HardwareConfig())
-        run(prepared(*arguments, **settings), out, machine, ["pytest"], output=output, judging=judging)
+        run(prepared(*arguments, judging=judging, **settings), out, machine, ["pytest"], output=output)
 
     return guarded(work)
 

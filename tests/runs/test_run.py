@@ -2,13 +2,15 @@
 
 import csv
 import json
+import subprocess
 
 import jax
 import numpy as np
 import pytest
 
 from experiments.digits import main
-from sagan_jax.runs import checkpoint
+from sagan_jax.run_folder import read_result, write_json
+from sagan_jax.runs import checkpoint, provenance
 from sagan_jax.runs.model import load_model
 from sagan_jax.runs.provenance import PROVENANCE
 
@@ -119,3 +121,20 @@ def test_the_best_epoch_can_be_judged_in_place_of_the_last(folder, capsys):
     best = min(rows, key=lambda row: row["validation_reconstruction"])["epoch"]
     assert json.loads((folder / "result.json").read_text())["strict"]["epoch"] == best
     assert f"epoch {best} of 2" in capsys.readouterr().out
+
+
+def test_the_result_of_fewer_epochs_is_none_while_a_run_goes_on(tmp_path):
+    write_json(tmp_path / "result.json", {"training": {"epochs": 2}})
+    assert read_result(tmp_path, {"training": {"epochs": 2}}) == {"training": {"epochs": 2}}
+    assert read_result(tmp_path, {"training": {"epochs": 4}}) == {}
+    assert read_result(tmp_path / "none", {"training": {"epochs": 2}}) == {}
+
+
+def test_a_copy_in_the_clone_of_another_project_has_no_commit(tmp_path, monkeypatch):
+    (tmp_path / "provenance.py").write_text("")
+    for arguments in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm.", "--allow-empty"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert provenance.commit() is None
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    assert provenance.commit().endswith("+")

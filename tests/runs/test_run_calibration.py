@@ -32,8 +32,9 @@ def trained(folder, count, judging=LAST, detector=FITTED):
     labels = np.arange(10) >= 5
     split = Split("noise", "odd", IMAGES[:count], names[:count], IMAGES[50:], labels, names[50:])
     method = METHOD._replace(build=lambda settings, steps=None: detector)
-    prepared = prepare(split, method, MeanConfig(), TrainingConfig(epochs=2, batch_size=8, validation_fraction=0.2))
-    result = run(prepared, folder, start_run(HardwareConfig()), ["test"], judging=judging)
+    training = TrainingConfig(epochs=2, batch_size=8, validation_fraction=0.2)
+    prepared = prepare(split, method, MeanConfig(), training, judging)
+    result = run(prepared, folder, start_run(HardwareConfig()), ["test"])
     rows = [row["calibration_images"] for row in read_metrics(folder / "metrics.jsonl")]
     return result, rows, load_model(folder, method=method)
 

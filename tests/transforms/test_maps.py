@@ -6,6 +6,7 @@ from scipy import ndimage
 from small_gan import SMALL_GAN
 
 from sagan_jax.detector import Detector, Scores
+from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.transforms.maps import blur_mirrored, mapped
 
@@ -51,3 +52,8 @@ def test_the_scores_stay_and_so_does_a_method_with_its_own_map():
         np.testing.assert_allclose(getattr(other, name), getattr(own, name), rtol=1e-5)
     assert (other.map > 0).all()
     np.testing.assert_allclose(alone.map[0], other.map[2], rtol=1e-4)  # no image depends on its neighbours
+
+
+def test_a_latent_gradient_of_a_score_without_a_latent_term_is_refused():
+    with pytest.raises(UserError, match="no latent term; take residual"):
+        mapped(TOY._replace(latent=False), "latent_gradient")
