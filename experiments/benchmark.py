@@ -6,7 +6,7 @@
 Both are first shown to compute the same function. Then they are timed in turn, round by round, so that a machine that
 slows down slows down both, and medians are compared. PyTorch runs eagerly, contiguous and channels-last, and compiled.
 
-A step of the preset for inspection is timed as well, and the part of it that damage takes.
+A step of the restoration preset is timed as well, and the part of it that damage takes.
 
 Half an hour on 2 cores; `--quick` measures 32 px, batch 64 alone. Expect 2.4 times the training speed of eager PyTorch
 and 2.2 times its scoring speed at 32 px, batch 64 (docs/performance.md).

@@ -14,7 +14,7 @@ scikit-learn ships, as JPEGs. Whatever is compared is timed in turn, round by ro
   network, images of the same size and as many processes as there are cores.
 - reduced_jpeg: how far images and scores are from those of JPEGs decoded whole.
 
-Takes ten minutes on 2 quiet cores. Expect a quarter of the time a file, and three times PyTorch's photographs a second.
+Takes ten minutes on 2 quiet cores. Expect a quarter of the time a file, and 2.3 times PyTorch's photographs a second.
 """
 
 import os

@@ -8,7 +8,8 @@ minutes of one core a class. Expect a mean AUROC of 0.621 for the density, and a
 
 For each class of CIFAR-10 a SAGAN with the paper's settings is trained on images of the other nine, and scored in every
 way below. Everything about the density was chosen on automobile, frog and ship alone; the other seven classes were
-measured once, after that. A class that the file already has is not measured again, so the command can be interrupted.
+measured twice, and nothing was chosen by them. A class that the file already has is not measured again, so the command
+can be interrupted.
 """
 
 import sys

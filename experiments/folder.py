@@ -1,4 +1,4 @@
-"""Your own folder of photographs: MVTec AD's layout, GANomaly's, or one with only normal images.
+"""Your own folder of photographs, in any layout that `sagan train` reads, or with only normal images.
 
     python -m experiments.folder --data=DIR
 

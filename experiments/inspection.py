@@ -1,4 +1,4 @@
-"""The preset for inspection on several sets and seeds: what `sagan train DIR` comes to, with no further flag.
+"""The restoration preset on several sets and seeds: what `sagan train DIR` comes to, with no further flag.
 
     python -m experiments.inspection --folders wood_screw_crops crackforest_patches --seeds=3
     python -m experiments.inspection --folders wood_screw_crops --scores published density --seeds=1

@@ -1,4 +1,4 @@
-"""What a training step of the preset for inspection takes, and how much of it the damage does."""
+"""What a training step of the restoration preset takes, and how much of it the damage does."""
 
 import statistics
 from dataclasses import replace

@@ -71,7 +71,7 @@ class RestorationConfig:
     """A generator that learns to repair synthetic damage and to say where it is; the damage, the map and the score."""
 
     restoration: bool = False
-    """Train the generator to repair; off, it reconstructs what it is given, as in the paper."""
+    """Train the generator to repair; on in the preset `inspection`, off in the papers."""
     weight_damage: float = 40.0
     """Weight of the loss of the damage channel in the generator's objective, beside the reconstruction's."""
     relit: float = 0.75
@@ -108,7 +108,7 @@ class RestorationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig(ReconstructionConfig):
-    """The objective that SAGAN has from Skip-GANomaly; the latent is the discriminator's. Defaults: SAGAN's paper's."""
+    """The objective that SAGAN has from Skip-GANomaly; the latent is the discriminator's."""
 
     weight_reconstruction: float = 40.0
     """Weight of the reconstruction loss |x - G(x)| (paper eq. 4)."""
@@ -122,12 +122,12 @@ class AdversarialConfig(ReconstructionConfig):
     score_weight: float = 0.2
     """Weight of the reconstruction term R in the score; the latent term L has the rest (paper eq. 5)."""
     repair: RestorationConfig = RestorationConfig()
-    """Training to repair, off in the papers."""
+    """Training to repair: on in the preset `inspection`, off in the papers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaganConfig(AdversarialConfig):
-    """SAGAN: the U-Net generator with attention on its skips, and how it is trained. Defaults: the paper's."""
+    """SAGAN: a U-Net with attention on its skips. Flags show the preset's defaults; the class has the paper's."""
 
     depthwise: bool = True
     """Depthwise-separable convolutions; off, each is one plain 3x3 convolution (Table 1, Table 3)."""
@@ -148,7 +148,7 @@ class SaganConfig(AdversarialConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SkipGanomalyConfig(AdversarialConfig):
-    """Skip-GANomaly: SAGAN's objective and step with pix2pix's U-Net as generator. Defaults: its paper's."""
+    """Skip-GANomaly: SAGAN's step, pix2pix's U-Net. Flags show the preset's defaults; the class has its paper's."""
 
     score_weight: float = 0.9
     """Weight of the reconstruction term R in the score; the latent term L has the rest."""

@@ -1,4 +1,4 @@
-"""Complete sets of settings: the papers', their authors' released code's, and the one for inspection."""
+"""Complete sets of settings: the papers', their authors' released code's, and the restoration preset, `inspection`."""
 
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ _REPAIRING: dict[str, Any] = {
     "beta1": 0.9,
     "repair": RestorationConfig(restoration=True),
 }
-"""A narrow network that learns to repair: the preset for inspection."""
+"""A narrow network that learns to repair: the restoration preset."""
 
 
 def sagan_preset(name: Preset) -> SaganConfig:
@@ -44,13 +44,13 @@ def sagan_preset(name: Preset) -> SaganConfig:
 
 
 INSPECTION = TrainingConfig(epochs=5, steps=2000, batch_size=16, flip=True, validation_fraction=0.15)
-"""How the preset for inspection is trained, on however many photographs."""
+"""How the restoration preset is trained, on however many photographs."""
 
 
 def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
     """Skip-GANomaly as its paper states it, as its authors' released code has it, or as SAGAN detects best.
 
-    As `sagan_preset`; the preset for inspection was chosen for SAGAN, and is the same here, so that they compare.
+    As `sagan_preset`; the restoration preset was chosen for SAGAN, and is the same here, so that they compare.
     """
     if name == "inspection":
         return SkipGanomalyConfig(**_REPAIRING)

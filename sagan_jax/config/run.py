@@ -92,7 +92,8 @@ class JudgingConfig:
     """The share of normal images that the reported threshold may call abnormal; by default 0.05, or the least that the
     held-out images can support, 1 / (their number + 1), if that is more. A lesser one is refused."""
     map: MapKind = "residual"
-    """What anomaly maps show: the squared residual, or how strongly the latent term answers to each pixel."""
+    """What anomaly maps show. residual: the method's own map (the squared residual; for the preset `inspection`, five
+    readings joined). latent_gradient: how strongly the latent term answers to each pixel."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""

@@ -45,14 +45,14 @@ class DensityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long and on what a detector is trained. Batch size and epochs are SAGAN's authors' code's."""
+    """How long and on what it is trained. Flags show the preset's defaults; the class has those of SAGAN's code."""
 
     epochs: int = 15
     """Passes over the training images; after each, the model is judged on held-out images and kept."""
     steps: int | None = None
     """Take exactly so many steps in all, spread evenly over the epochs, in place of a pass over the images an epoch."""
     batch_size: int = 32
-    """Images a step; by default what the method's authors' code has."""
+    """Images a step; by default that of the preset, or of the method's authors' code."""
     flip: bool = False
     """Mirror each training image left to right with probability a half."""
     validation_fraction: float = 0.05
