@@ -86,7 +86,7 @@ class Benchmark:
         if not self.quick:
             step = everything["restoration_step"] = restoration_step(self.rounds)
             said = f"{step['images_per_second']:.1f} images/s, {step['damage_share']['median']:.1%} of it damage"
-            print(f"a step of the inspection preset, {step['size']} px, batch {step['batch']}: {said}", flush=True)
+            print(f"a step of the restoration preset, {step['size']} px, batch {step['batch']}: {said}", flush=True)
             write_json(self.out, headline | everything | {"cases": results})
         for arithmetic in arithmetics if images else ():
             seconds = epoch_seconds(images, arithmetic)

@@ -34,12 +34,12 @@ TRAINED_WITH: dict[ScoreKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """Train and judge the preset for inspection on folders of photographs, each with several seeds."""
+    """Train and judge the restoration preset on folders of photographs, each with several seeds."""
 
     folders: tuple[Path, ...] = ()
     """Folders of photographs with a test set; none to collect alone."""
     scores: tuple[ScoreKind, ...] = ("restoration",)
-    """What is trained: the preset for inspection, SAGAN as published, the same with the density."""
+    """What is trained: the restoration preset, SAGAN as published, the same with the density."""
     seeds: int = 3
     """How many seeds, from 0 on."""
     size: int = 64

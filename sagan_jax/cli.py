@@ -21,8 +21,8 @@ class Train(TrainingFlags):
     """Train on a folder of photographs of normal things; if it has test images, judge by them."""
 
     data: Path
-    """A folder as MVTec AD has them (train/good, test/<kind>, ground_truth/<kind>) or GANomaly (train/0.normal,
-    test/0.normal, test/1.abnormal), or one with only normal images."""
+    """A folder in the layout of MVTec AD (train/good, test/<kind>, ground_truth/<kind>), MVTec LOCO, BTAD, VisA or
+    GANomaly (train/0.normal, test/0.normal, test/1.abnormal), or one with only normal images."""
     preset: Preset = "inspection"
     """Trained to repair, which finds most; or the settings of the method's paper, or of its authors' released code. A
     method without the first has its paper's by default."""

@@ -1,4 +1,4 @@
-"""The preset for inspection on sets and seeds: rows from what runs left, the table by hand."""
+"""The restoration preset on sets and seeds: rows from what runs left, the table by hand."""
 
 import json
 from contextlib import nullcontext
