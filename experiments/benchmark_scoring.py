@@ -175,7 +175,7 @@ def write_run(folder: Path, size: int) -> Path:
     names, reading = np.array([str(i) for i in range(200)]), Reading(jpeg_margin=JPEG_MARGIN)
     split = Split("noise", "none", images, names, images[:0], np.zeros(0, bool), names[:0], reading=reading)
     method = METHODS["sagan"]
-    prepared = prepare(split, method, method.preset("inspection"), INSPECTION)
+    prepared = prepare(split, method, method.presets["inspection"], INSPECTION)
     machine = device.start_run(HardwareConfig())
     folder.mkdir()
     with open_run(prepared, folder, machine, OutputConfig()) as state:

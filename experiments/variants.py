@@ -17,7 +17,7 @@ class Variant(NamedTuple):
 
     def model(self, preset: Preset) -> Any:
         """The method's configuration."""
-        return replace(METHODS[self.method].preset(preset), **self.changes)
+        return replace(METHODS[self.method].presets[preset], **self.changes)
 
 
 VARIANTS: dict[str, Variant] = {

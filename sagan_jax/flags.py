@@ -92,16 +92,18 @@ def with_method(kind: Any, argv: Sequence[str], **defaults: Any) -> type:
     import tyro
 
     method = find_method(_named_in(argv, "method", "sagan"))
-    usual = kind.preset if kind.preset in method.presets else "paper"
+    usual: Preset = kind.preset if kind.preset in method.presets else "paper"
     named = _named_in(argv, "preset", usual)
-    preset = next((preset for preset in get_args(Preset) if preset == named), usual)  # the parser tells of a wrong one
+    preset: Preset = next(
+        (preset for preset in get_args(Preset) if preset == named), usual
+    )  # the parser tells of a wrong one
     if preset not in method.presets:
         raise UserError(f"{method.name} has no preset {preset}; it has {', '.join(method.presets)}")
 
     def changed(settings: Any) -> Any:
         return replace(settings, **{name: value for name, value in defaults.items() if hasattr(settings, name)})
 
-    model, training = changed(method.preset(preset)), changed(method.training(preset))
+    model, training = changed(method.presets[preset]), changed(method.training(preset))
     fields = [
         ("method", Annotated[str, tyro.conf.arg(help=METHOD_HELP)], field(default="sagan")),
         ("preset", Preset, field(default=preset)),

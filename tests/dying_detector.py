@@ -24,4 +24,4 @@ def dying(settings, steps=None):
     return detector._replace(score=score)
 
 
-METHOD = Method("mean", lambda preset: mean_detector.MeanConfig(), dying, batch_size=8)
+METHOD = Method("mean", {"paper": mean_detector.MeanConfig()}, dying, batch_size=8)

@@ -42,4 +42,4 @@ def mean(settings, steps=None):
 
 
 MEAN = mean(MeanConfig())
-METHOD = Method("mean", lambda preset: MeanConfig(), mean, batch_size=8)
+METHOD = Method("mean", {"paper": MeanConfig()}, mean, batch_size=8)

@@ -6,7 +6,7 @@ heavy is imported here: a method's networks are imported when its detector is bu
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from sagan_jax.config import (
     INSPECTION,
@@ -30,17 +30,15 @@ class Method(NamedTuple):
 
     Attributes:
         name: What results, run folders and the command line call it.
-        preset: From one of `presets` to the method's settings, a frozen dataclass; the same where both agree.
+        presets: Its settings, a frozen dataclass, by the name of each preset; "paper" at least.
         build: `(settings, training steps in all or None) -> Detector`; the same settings give the same detector.
         batch_size: Of training, in its authors' code.
-        presets: Those it has, the one for inspection among them or not.
     """
 
     name: str
-    preset: Callable[[Preset], Any]
+    presets: Mapping[Preset, Any]
     build: Callable[[Any, int | None], Any]
     batch_size: int = 32
-    presets: tuple[Preset, ...] = ("paper", "reference")
 
     def training(self, preset: Preset) -> TrainingConfig:
         """Where the settings of training start."""
@@ -56,16 +54,27 @@ def _built_by(name: str) -> Callable[[Any, int | None], "Detector"]:
     return build
 
 
-_REPAIR_TOO: tuple[Preset, ...] = ("paper", "reference", "inspection")
+_PRESETS: tuple[Preset, ...] = get_args(Preset)
+
+
+def _same(settings: Any) -> dict[Preset, Any]:
+    """The presets of a method whose paper and released code agree."""
+    return {"paper": settings, "reference": settings}
+
 
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (
-        Method("sagan", sagan_preset, _built_by("sagan"), 32, _REPAIR_TOO),
-        Method("skip_ganomaly", skip_ganomaly_preset, _built_by("skip_ganomaly"), 64, _REPAIR_TOO),
-        Method("ganomaly", lambda _: GanomalyConfig(), _built_by("ganomaly"), batch_size=64),
-        Method("egbad", lambda _: EgbadConfig(), _built_by("egbad"), batch_size=100),
-        Method("anogan", lambda _: AnoganConfig(), _built_by("anogan"), batch_size=64),
+        Method("sagan", {name: sagan_preset(name) for name in _PRESETS}, _built_by("sagan")),
+        Method(
+            "skip_ganomaly",
+            {name: skip_ganomaly_preset(name) for name in _PRESETS},
+            _built_by("skip_ganomaly"),
+            64,
+        ),
+        Method("ganomaly", _same(GanomalyConfig()), _built_by("ganomaly"), 64),
+        Method("egbad", _same(EgbadConfig()), _built_by("egbad"), 100),
+        Method("anogan", _same(AnoganConfig()), _built_by("anogan"), 64),
     )
 }
 

@@ -82,7 +82,7 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
     with run_folder.damage_as_user_error(where):
         method = _method_of(config["method"], method, where)
         height, width, channels = config["image_shape"]
-        settings = settings_from_json(type(method.preset("paper")), config["model"])
+        settings = settings_from_json(type(method.presets["paper"]), config["model"])
         training = TrainingConfig(**config["training"])
         patches = Patches(**config["patches"]) if "patches" in config else None
         reading = Reading(**config.get("reading", {}))

@@ -49,7 +49,7 @@ def random_state(like):
 
 def make_model(method, preset="paper"):
     """A model with narrow networks and random weights."""
-    settings = METHODS[method].preset(preset)
+    settings = METHODS[method].presets[preset]
     small = {"width": 4, "latent_size": 8, "search_steps": 3}
     settings = dataclasses.replace(settings, **{k: v for k, v in small.items() if hasattr(settings, k)})
     config = {

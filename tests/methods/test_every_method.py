@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
 
 def small(method, steps=None, **changes):
     """The method with narrow networks."""
-    config = METHODS[method].preset("paper")
+    config = METHODS[method].presets["paper"]
     if method == "anogan":
         config = dataclasses.replace(config, search_steps=3)
     config = dataclasses.replace(config, width=4, latent_size=8, **changes)
@@ -36,7 +36,7 @@ def shapes(detector, image_shape, batch=2):
 
 def count(method, preset="paper", image_shape=(32, 32, 3)):
     """Parameters of each network of the method's state."""
-    detector = METHODS[method].build(METHODS[method].preset(preset), None)
+    detector = METHODS[method].build(METHODS[method].presets[preset], None)
     state = jax.eval_shape(lambda key: detector.init(key, image_shape), jax.random.key(0))
     players = {name: player for name, player in state._asdict().items() if hasattr(player, "params")}
     return {name: sum(leaf.size for leaf in jax.tree.leaves(player.params)) for name, player in players.items()}

@@ -72,7 +72,7 @@ def linear(config, steps):
     return Detector(init, update, score)
 
 
-LINEAR = Method("linear", lambda preset: LinearConfig(), linear)
+LINEAR = Method("linear", {"paper": LinearConfig()}, linear)
 MODELS = {
     "linear": LinearConfig(),
     "ganomaly": GanomalyConfig(width=2, latent_size=4),

@@ -120,7 +120,7 @@ def test_verdicts_are_those_of_the_checkpoint_to_the_bit(run, files, ordinary, c
 @pytest.mark.parametrize("preset", ["paper", "inspection"])
 def test_verdicts_of_sagan_are_those_of_the_checkpoint_to_the_bit(preset, tmp_path, files, cache, monkeypatch):
     method = METHODS["sagan"]
-    settings = replace(method.preset(preset), width=4, latent_size=4)
+    settings = replace(method.presets[preset], width=4, latent_size=4)
     images = np.stack([picture(i, (32, 32, 3)) for i in range(40)])
     names = np.array([str(i) for i in range(40)])
     split = Split("noise", "none", images, names, images[:0], np.zeros(0, bool), names[:0])
