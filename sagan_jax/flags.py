@@ -92,7 +92,7 @@ def with_method(kind: Any, argv: Sequence[str], **defaults: Any) -> type:
     import tyro
 
     method = find_method(_named_in(argv, "method", "sagan"))
-    usual: Preset = kind.preset if kind.preset in method.presets else "paper"
+    usual: Any = kind.preset if kind.preset in method.presets else "paper"
     named = _named_in(argv, "preset", usual)
     preset: Preset = next(
         (preset for preset in get_args(Preset) if preset == named), usual
