@@ -6,6 +6,7 @@ than the model allows, values out of range) is refused.
 """
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,13 @@ def decode(path: str, channels: int, wanted: int | None, max_pixels: int, white:
     try:
         if not Path(path).is_file():  # opening a pipe would wait for ever
             raise Refused("not a regular file")
-        with Image.open(path, formats=FORMATS) as image:
+        content = Path(path).read_bytes()
+        with Image.open(BytesIO(content), formats=FORMATS) as image:  # of a path Pillow may scramble a TIFF
             if image.width * image.height > max_pixels:
                 raise Refused(f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
             if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO is a telephone's JPEG
                 raise Refused("several pages or frames; one image per file is allowed")
-            if image.format in ("JPEG", "MPO") and not has_end(Path(path).read_bytes()):
+            if image.format in ("JPEG", "MPO") and not has_end(content):
                 raise Refused("the mark that ends a JPEG is missing")
             tags = getattr(image, "tag_v2", {})  # of a TIFF
             if image.mode == "L" and 2 in np.atleast_1d(tags.get(339, 1)):

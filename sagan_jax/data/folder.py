@@ -13,27 +13,25 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from sagan_jax.data.image_file import (
-    FULL_RANGE,
     JPEG_MARGIN,
-    MAX_PIXELS,
     BadFile,
     Reading,
     as_array,
     decode,
     few,
-    find_white,
     pair,
     read_image,
     strips,
-    unusable,
 )
 from sagan_jax.data.image_format import is_image, kind_of
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.mask import HALF, decode_mask, reduce
+from sagan_jax.data.open_image import MAX_PIXELS, unusable
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
+from sagan_jax.data.white import FULL_RANGE, find_white
 from sagan_jax.errors import UserError, printable
 
 if TYPE_CHECKING:

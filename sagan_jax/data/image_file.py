@@ -1,31 +1,25 @@
 """One image file: decoded upright, to 8 bits a channel, grey or RGB; or refused by name, with the reason."""
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from sagan_jax.data.image_format import UNREAD, formats, is_raw, why_not_read
 from sagan_jax.data.jpeg_end import has_end
-from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image, unusable
+from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative
+from sagan_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 80_000_000  # larger images are refused unread unless allowed; under the 89 million where Pillow warns
-FULL_RANGE = 65_535  # of 16 bits
-DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
-BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT = 258, 262, 281, 339  # tags of TIFF
 BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
 STRIP = 256  # rows
 _ORIENTATION = 0x0112  # of EXIF
+_WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 SHOWN = 5  # files named in a message before "and n more"
 
 
@@ -105,9 +99,10 @@ def decode(
     """
     from PIL import ImageOps
 
+    content = content_of(path) if content is None else content
     with open_image(path, reading.max_pixels, content) as image:
-        declared, negative = _declared_white(image), is_negative(image)
-        if image.format in ("JPEG", "MPO") and not has_end(path.read_bytes() if content is None else content):
+        declared, negative = declared_white(image), is_negative(image)
+        if image.format in ("JPEG", "MPO") and not has_end(content):
             raise unusable(path, "damaged or cut short (the mark that ends a JPEG is missing)")
         if wanted is not None and reading.jpeg_margin:
             side = reading.jpeg_margin * max(wanted)  # of both, for the image may lie on its side
@@ -122,87 +117,10 @@ def decode(
 def upright_size(path: Path, reading: Reading = USUAL, content: bytes | None = None) -> tuple[int, int]:
     """Height and width of an image file as `decode` gives it whole; only the header is read."""
     with open_image(path, reading.max_pixels, content) as image:
+        tags = getattr(image, "tag_v2", {})  # of a TIFF, whose size Pillow may have turned already
+        width, height = tags.get(_WIDTH, image.width), tags.get(_HEIGHT, image.height)
         lying = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if lying else (image.height, image.width)
-
-
-def find_white(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> tuple[int, int] | None:
-    """What is white in 16-bit grey files of a camera: the full range of the bits that their values need.
-
-    Args:
-        paths: Normal training images. Other kinds, those that declare their white or cannot be read do not count.
-        max_pixels: As in `Reading`.
-
-    Returns:
-        The greatest number of the fewest bits, of `DEPTHS`, that hold all values, and the greatest value; None if none
-        of the files counts.
-    """
-    with ThreadPoolExecutor(2 if max_pixels > MAX_PIXELS else None) as pool:
-        found = [value for value in pool.map(lambda path: _greatest(path, max_pixels), paths) if value is not None]
-    if not found:
-        return None
-    return next((2**bits - 1 for bits in DEPTHS if max(found) < 2**bits), FULL_RANGE), max(found)
-
-
-def _greatest(path: Path, max_pixels: int) -> int | None:
-    try:
-        with open_image(path, max_pixels) as image:
-            if not image.mode.startswith("I") or _declared_white(image) is not None:
-                return None
-            return int(np.asarray(image).max())
-    except UserError:
-        return None
-
-
-def _declared_white(image: "Image.Image") -> int | None:
-    """What a TIFF of more than 8 bits declares as its MaxSampleValue, or the greatest of its fewer than 16 bits."""
-    if not image.mode.startswith("I"):
-        return None
-    tags = getattr(image, "tag_v2", {})
-    if (declared := tags.get(MAX_SAMPLE)) is not None:
-        return int(np.max(declared))
-    bits = int(np.max(tags.get(BITS, 16)))
-    return 2**bits - 1 if bits < 16 else None
-
-
-def is_negative(image: "Image.Image") -> bool:
-    """Whether 0 is white in a TIFF whose samples Pillow leaves as they are; those of 8 bits it turns over itself."""
-    return (image.mode.startswith("I") or image.mode == "F") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-
-
-@contextmanager
-def open_image(path: Path, max_pixels: int = MAX_PIXELS, content: bytes | None = None) -> Iterator["Image.Image"]:
-    """A file, or its content, opened by Pillow, the header checked; what goes wrong inside is a UserError naming it."""
-    from PIL import Image
-
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit, of the whole process; never lowered
-    try:
-        if content is None and not stat.S_ISREG(mode := path.stat().st_mode):  # opening a pipe would wait for ever
-            raise unusable(path, "a folder that cannot be read" if stat.S_ISDIR(mode) else "not a regular file")
-        if (path.stat().st_size if content is None else len(content)) == 0:
-            raise unusable(path, "the file is empty")
-        if path.suffix.lower() in UNREAD or is_raw(path, content):
-            raise unusable(path, f"{path.suffix} files are not read; allowed are {', '.join(formats())}")
-        with Image.open(path if content is None else BytesIO(content), formats=formats()) as image:
-            if image.width * image.height > max_pixels:
-                raise unusable(path, f"{image.width} x {image.height} is more than {max_pixels:,} pixels")
-            # MPO is the JPEG of telephones that store a second view behind the photograph itself.
-            if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-                raise unusable(path, "several pages or frames; one image per file is allowed")
-            if image.mode == "L" and 2 in np.atleast_1d(getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, 1)):
-                raise unusable(path, "samples of 8 bits with a sign; those of a TIFF must be without one")
-            yield image
-    except UserError:
-        raise
-    except Image.UnidentifiedImageError:
-        raise unusable(path, why_not_read(path, content)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise unusable(path, str(error)) from None
-    except Exception as error:  # decoders meet hostile bytes with exceptions of every kind
-        if isinstance(error, OSError) and error.errno:  # the system's, not the decoder's
-            raise unusable(path, f"cannot be read ({error.strerror})") from error
-        raise unusable(path, f"damaged or cut short ({one_line(str(error)) or type(error).__name__})") from error
+        return (width, height) if lying else (height, width)
 
 
 def _to_eight_bits(image: "Image.Image", white: int, path: Path, negative: bool) -> "Image.Image":
@@ -270,8 +188,3 @@ def few(names: Sequence[str], separator: str = ", ") -> str:
     """The first `SHOWN` names and how many more there are; line breaks within a name are escaped."""
     shown = separator.join(printable(name) for name in names[:SHOWN])
     return shown + (f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def unusable(path: str | os.PathLike[str], reason: str) -> UserError:
-    """The error that names a file and says why it cannot be used."""
-    return UserError(f"{printable(path)}: {reason}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from sagan_jax.data.image_file import FULL_RANGE, MAX_PIXELS, is_negative, open_image, pair, unusable
+from sagan_jax.data.image_file import pair
+from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image, unusable
+from sagan_jax.data.white import FULL_RANGE, is_negative
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,9 +68,10 @@ def decode_mask(path: File | Sequence[File], *, image_shape: tuple[int, int]) ->
 def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
     from PIL import ImageOps
 
-    with open_image(path, max(MAX_PIXELS, image_shape[0] * image_shape[1])) as image:
+    content = content_of(path)
+    with open_image(path, max(MAX_PIXELS, image_shape[0] * image_shape[1]), content) as image:
         image.load()
-        lossy = image.format in LOSSY or (image.format == "WEBP" and not _is_lossless_webp(path))
+        lossy = image.format in LOSSY or (image.format == "WEBP" and b"VP8L" not in content[:64])
         ImageOps.exif_transpose(image, in_place=True)
         brightness = _brightness(image)
         drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
@@ -83,11 +86,6 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
         why = "; it has soft greys, so only what is at least half white counts" if halved else ""
         raise unusable(path, f"the mask of an abnormal image marks nothing{why}")
     return Marked(pixels, bool(halved))
-
-
-def _is_lossless_webp(path: Path) -> bool:
-    with path.open("rb") as file:
-        return b"VP8L" in file.read(64)
 
 
 def _brightness(image: "Image.Image") -> np.ndarray:

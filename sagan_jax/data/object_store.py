@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sagan_jax.data.file_list import files_of, names_in
-from sagan_jax.data.image_file import unusable
 from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, UNREAD, kind_of_bytes
+from sagan_jax.data.open_image import unusable
 from sagan_jax.errors import UserError, one_line, printable
 
 READS = 3  # of a file, for one may fail by chance

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from sagan_jax.data.image_file import MAX_PIXELS, USUAL, Reading, read_image
+from sagan_jax.data.image_file import USUAL, Reading, read_image
 from sagan_jax.data.mask import read_mask
+from sagan_jax.data.open_image import MAX_PIXELS
 from sagan_jax.data.patches import Patches, windows
 
 AHEAD = 4  # photographs decoded ahead of the loop over them, in as many threads

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import Reading, as_array, decode, resize, upright_size
+from sagan_jax.data.open_image import content_of
 from sagan_jax.errors import UserError
 from sagan_jax.judging.calibration import calibrated, threshold
 from sagan_jax.judging.false_positive_rate import rate_for
@@ -88,8 +89,8 @@ def _photograph(
     from PIL import Image
 
     if isinstance(image, (bytes, str, os.PathLike)):
-        content = image if isinstance(image, bytes) else None
         path = Path("the image") if isinstance(image, bytes) else Path(image)
+        content = image if isinstance(image, bytes) else content_of(path)
         return decode(path, channels, reading, content, wanted), upright_size(path, reading, content)
     check_pixels(image)
     if not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in CHANNELS)) or 0 in image.shape:

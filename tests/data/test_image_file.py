@@ -8,8 +8,9 @@ import pytest
 from photographs import packed, picture, save, tiff
 from PIL import Image
 
-from sagan_jax.data import image_file, image_format
-from sagan_jax.data.image_file import Reading, decode, find_white, read_image, upright_size
+from sagan_jax.data import image_file, image_format, open_image
+from sagan_jax.data.image_file import Reading, decode, read_image, upright_size
+from sagan_jax.data.white import find_white
 from sagan_jax.errors import UserError
 
 
@@ -269,7 +270,7 @@ def test_avif_is_read_and_stands_upright(tmp_path):
 
 def test_heic_is_read_with_the_plugin_and_without_it_the_reason_names_it(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(40))
-    for module in (image_file, image_format):
+    for module in (open_image, image_format):
         monkeypatch.setattr(module, "formats", lambda: image_format.IMAGE_FORMATS)
     with pytest.raises(UserError, match=r"a.heic: not an image of .*pip install pillow-heif"):
         read_image(tmp_path / "a.heic")

@@ -58,6 +58,19 @@ def test_a_file_in_memory_is_read_as_on_disk(tmp_path):
     assert found.map.shape == (30, 20)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_tiff_on_its_side_has_one_verdict_and_an_upright_map(tmp_path, mode):
+    model, image = make_model(), Image.fromarray(picture(2)).convert(mode)
+    image.save(tmp_path / "turned.tif", tiffinfo={274: 6})
+    image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    expected = judge_image(model, tmp_path / "upright.png")
+    for given in (tmp_path / "turned.tif", (tmp_path / "turned.tif").read_bytes()):
+        found = judge_image(model, given)
+        assert found.score == expected.score
+        np.testing.assert_array_equal(found.map, expected.map)
+    assert found.map.shape == (30, 20)
+
+
 def test_a_file_is_read_by_what_is_white_for_the_model_and_its_limit_of_pixels(tmp_path):
     eight = picture(3)[..., 0]
     path = save(tmp_path / "twelve.png", np.rint(eight * (4095 / 255)).astype(np.uint16))
