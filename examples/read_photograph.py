@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp")
+WHITES = [2**depth - 1 for depth in (8, 10, 12, 14, 16)]  # another greatest value is but that of the one image
 USUAL = {"max_pixels": 80_000_000, "white": 65_535, "jpeg_margin": 0}  # of models whose metadata say nothing of it
 
 
@@ -77,8 +78,8 @@ def decode(path: str, channels: int, wanted: int | None, max_pixels: int, white:
             tags = getattr(image, "tag_v2", {})  # of a TIFF
             if image.mode == "L" and 2 in np.atleast_1d(tags.get(339, 1)):
                 raise Refused("samples of 8 bits with a sign")
-            declared, bits = tags.get(281), int(np.max(tags.get(258, 16)))  # its greatest value, its bits a sample
-            white = int(np.max(declared)) if declared is not None else 2**bits - 1 if bits < 16 else white
+            declared, bits = (int(np.max(tags.get(*tag))) for tag in ((281, 0), (258, 16)))  # its white, bits a sample
+            white = declared if declared in WHITES else 2**bits - 1 if bits < 16 else white
             if wanted is not None and jpeg_margin:
                 image.draft(None, (jpeg_margin * wanted, jpeg_margin * wanted))
             image.load()

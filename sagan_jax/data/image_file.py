@@ -61,9 +61,9 @@ def read_image(
     - The EXIF orientation is applied.
     - Transparency is composited on `BACKGROUND`.
     - 16-bit grey is scaled so that white is `reading.white`, or what a TIFF declares as its greatest sample value (as
-      12-bit cameras do) or by its bits a sample: never by the image's own extremes, which would undo its exposure.
-      Values beyond are refused. 16-bit colour keeps its high byte. Floating point must lie in [0, 1]. A TIFF that says
-      that 0 is white is turned over.
+      12-bit cameras do, if it is the full range of such bits) or by its bits a sample: never by the image's own
+      extremes, which would undo its exposure. Values beyond are refused. 16-bit colour keeps its high byte. Floating
+      point must lie in [0, 1]. A TIFF that says that 0 is white is turned over.
     - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio. JPEGs
       far larger than wanted are decoded smaller if `reading.jpeg_margin` says so, which is faster.
 

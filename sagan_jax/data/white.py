@@ -48,12 +48,16 @@ def _greatest(path: Path, max_pixels: int) -> int | None:
 
 
 def declared_white(image: "Image.Image") -> int | None:
-    """What a TIFF of more than 8 bits declares as its MaxSampleValue, or the greatest of its fewer than 16 bits."""
+    """What a TIFF of more than 8 bits declares as its MaxSampleValue, or the greatest of its fewer than 16 bits.
+
+    TIFF 6.0 has the tag for the greatest value used. Only the full range of a camera's bits is heeded, then: another
+    number is the image's own maximum, and each image would have a white of its own.
+    """
     if not image.mode.startswith("I"):
         return None
     tags = getattr(image, "tag_v2", {})
-    if (declared := tags.get(_MAX_SAMPLE)) is not None:
-        return int(np.max(declared))
+    if (declared := int(np.max(tags.get(_MAX_SAMPLE, 0)))) in [2**depth - 1 for depth in DEPTHS]:
+        return declared
     bits = int(np.max(tags.get(_BITS, 16)))
     return 2**bits - 1 if bits < 16 else None
 

@@ -51,6 +51,24 @@ def test_sixteen_bits_keep_their_exposure(tmp_path):
         read_image(save(tmp_path / "i.tif", values.astype(np.int32) * 2))
 
 
+@pytest.mark.parametrize(
+    ("declared", "white"), [(255, 255), (1023, 1023), (4095, 4095), (16_383, 16_383), (65_535, 65_535)]
+)
+def test_what_a_tiff_declares_is_its_white_if_a_camera_has_such_a_range(tmp_path, declared, white):
+    path = save(tmp_path / "a.tif", np.array([[0, white]], np.uint16), tiffinfo={281: declared})
+    assert read_image(path, channels=1)[0, :, 0].tolist() == [0, 255]
+    assert find_white([path]) is None
+
+
+@pytest.mark.parametrize("greatest", [1000, 2000, 4094, 4096])
+def test_the_greatest_value_of_the_one_image_is_not_white(tmp_path, greatest):
+    path = save(tmp_path / "a.tif", np.array([[0, greatest]], np.uint16), tiffinfo={281: greatest})
+    assert read_image(path, channels=1).max() == round(greatest * 255 / 65_535)
+    found = find_white([path])
+    assert found is not None
+    assert found[1] == greatest
+
+
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
 def test_a_tiff_in_which_zero_is_white_is_turned_over(tmp_path, kind):
     values = np.array([[0, 51, 255]], np.uint8)
