@@ -38,25 +38,36 @@ def groups_by(pattern: str, ids: Shaped[np.ndarray, " n"]) -> Groups:
     r"""Puts images into groups by their names.
 
     Args:
-        pattern: A regular expression of Python. What it finds in an id, or its first bracket if it has one, names the
-            group: ``\d+`` puts ``good/001_left.jpg`` and ``good/001_right.jpg`` into one.
+        pattern: A regular expression of Python. What it finds in an id, or if it has brackets the first that took part,
+            names the group: ``\d+`` puts ``good/001_left.jpg`` and ``good/001_right.jpg`` into one.
         ids: The images' paths in their folder.
 
     Returns:
         The groups, of which there are at least two.
 
     Raises:
-        UserError: If the pattern does not match every id, or gives one group alone.
+        UserError: If the pattern does not match every id, finds nothing in one, or gives one group alone.
     """
     expression = re.compile(pattern)
     matches = [expression.search(name) for name in ids]
     if without := [printable(name) for name, match in zip(ids, matches, strict=True) if match is None]:
         raise UserError(f"--group={pattern} does not match {len(without)} of {len(ids)} images: {few(without)}")
-    first = 1 if expression.groups else 0
-    names, numbers = np.unique([match.group(first) or "" for match in matches if match], return_inverse=True)
+    found = [_name(match) for match in matches if match]
+    if unnamed := [printable(name) for name, group in zip(ids, found, strict=True) if not group]:
+        raise UserError(
+            f"--group={pattern} matches, but finds nothing that names a group, in {len(unnamed)} of {len(ids)} images: "
+            f"{few(unnamed)}"
+        )
+    names, numbers = np.unique(found, return_inverse=True)
     if len(names) < 2:
         raise UserError(f"--group={pattern} puts all {len(ids)} images into one group; holding out takes two at least")
     return Groups(pattern, numbers)
+
+
+def _name(match: re.Match[str]) -> str:
+    """What names the group: the first bracket that took part, or all that was found; empty if there is none."""
+    brackets = match.groups() or (match.group(),)
+    return next((bracket for bracket in brackets if bracket is not None), "")
 
 
 def likely_groups(ids: Shaped[np.ndarray, " n"]) -> Groups | None:

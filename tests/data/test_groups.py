@@ -19,10 +19,19 @@ CROPS = np.array(["good/001_left.png", "good/002_left.png", "good/001_right.png"
         (r"\d+", [0, 1, 0, 2]),
         (r"\d(\d)\d", [0, 0, 0, 1]),  # the bracket counts, not all that is found
         (r"left|right", [0, 0, 1, 0]),
+        (r"(\d+)_left|(\d+)_right", [0, 1, 0, 2]),  # the bracket that took part, whichever it is
+        (r"(?:00(\d)|01(\d))_(left|right)", [1, 2, 1, 0]),
+        (r"(?:(x)y)?/(\d+)", [0, 1, 0, 2]),
     ],
 )
 def test_what_the_expression_finds_in_a_name_tells_the_group(pattern, numbers):
     assert groups_by(pattern, CROPS).numbers.tolist() == numbers
+
+
+@pytest.mark.parametrize("pattern", [r"(10)?", r"x*", r"(x*)\d+", r"(1(?=0))?(2)?"])
+def test_an_expression_that_finds_nothing_in_a_name_puts_it_into_no_group(pattern):
+    with pytest.raises(UserError, match=r"finds nothing that names a group, in \d of 4 images: good/001_left\.png"):
+        groups_by(pattern, CROPS)
 
 
 def test_an_expression_that_tells_no_groups_is_refused():
