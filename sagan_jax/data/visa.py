@@ -1,15 +1,18 @@
 """VisA's layout, whose split a table tells (Zou et al., "SPot-the-Difference self-supervised pre-training", 2022)."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 from sagan_jax.data.image_file import BadFile, few
 from sagan_jax.data.image_format import is_image
 from sagan_jax.data.listing import Listing
+from sagan_jax.data.normal_words import means_normal
 from sagan_jax.errors import UserError, one_line, printable
 
 TABLE = "split_csv/1cls.csv"  # beside the categories' folders; the split of the paper's one-class setting
 COLUMNS = {"object", "split", "label", "image", "mask"}
+_NORMAL = "normal"  # the label
 
 
 def scan_visa(root: Path, images: Path) -> Listing:
@@ -27,11 +30,11 @@ def scan_visa(root: Path, images: Path) -> Listing:
     places = {row["image"]: root / _below(home, root, row["image"]) for row in rows}
     masks = {row["image"]: root / _below(home, root, row["mask"]) for row in rows if row["mask"]}
     train = sorted(places[row["image"]] for row in rows if row["split"] == "train")
-    wrong = [row["image"] for row in rows if row["split"] == "train" and row["label"] != "normal"]
+    wrong = [row["image"] for row in rows if row["split"] == "train" and row["label"] != _NORMAL]
     if wrong or not train:
         raise UserError(f"{TABLE}: training images are normal ones, here are {few(wrong) or 'none'}")
     tested = [row for row in rows if row["split"] == "test"]
-    tested.sort(key=lambda row: (row["label"] != "normal", row["image"]))
+    tested.sort(key=lambda row: (row["label"] != _NORMAL, row["image"]))
     listed = {place.resolve() for place in places.values()}
     rest = sorted(file for file in images.rglob("*") if is_image(file) and file.resolve() not in listed)
     return Listing(
@@ -39,9 +42,9 @@ def scan_visa(root: Path, images: Path) -> Listing:
         "visa",
         train=tuple(train),
         test=tuple(places[row["image"]] for row in tested),
-        test_kinds=tuple("good" if row["label"] == "normal" else row["label"] for row in tested),
+        test_kinds=tuple("good" if row["label"] == _NORMAL else row["label"] for row in tested),
         test_masks=tuple(
-            (masks[row["image"]],) if row["label"] != "normal" and row["image"] in masks else None for row in tested
+            (masks[row["image"]],) if row["label"] != _NORMAL and row["image"] in masks else None for row in tested
         ),
         unread=tuple(BadFile(file, f"{printable(file)}: not used; {TABLE} does not have it") for file in rest),
     )
@@ -58,12 +61,35 @@ def _rows(table: Path, category: str) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             if missing := COLUMNS - set(reader.fieldnames or ()):
                 raise UserError(f"{printable(table)} lacks the columns {', '.join(sorted(missing))}")
-            rows = [row for row in reader if row["object"] == category]
+            rows = [_checked(row, f"{printable(table)}, line {reader.line_num}") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{printable(table)} cannot be read: {one_line(str(error))}") from error
+    rows = [row for row in rows if row["object"].casefold() == category.casefold()]
     if not rows:
         raise UserError(f"{printable(table)} has no images of {printable(category)}")
+    images = Counter(row["image"] for row in rows)
+    if twice := [image for image, count in images.items() if count > 1]:
+        raise UserError(f"{printable(table)} has images more than once: {few(twice)}")
     return rows
+
+
+def _checked(row: dict[str, str], place: str) -> dict[str, str]:
+    """A row of the table, its words in small letters; raises UserError, naming the place, unless it can be believed."""
+    if None in row:
+        raise UserError(f"{place}: more cells than columns")
+    missing = sorted(name for name in COLUMNS if row[name] is None or not (row[name].strip() or name == "mask"))
+    if missing:
+        raise UserError(f"{place}: nothing under {', '.join(missing)}")
+    row = {name: row[name].strip() for name in COLUMNS}
+    row |= {name: row[name].lower() for name in ("split", "label")}
+    if row["split"] not in ("train", "test"):
+        raise UserError(f"{place}: the split is {printable(row['split'])!r}; allowed are 'train' and 'test'")
+    if row["label"] != _NORMAL and means_normal(row["label"]):
+        raise UserError(
+            f"{place}: the label is {printable(row['label'])!r}; it must be {_NORMAL!r} if the image is normal, and "
+            "another word if it is not"
+        )
+    return row
 
 
 def _below(home: Path, root: Path, name: str) -> Path:

@@ -287,6 +287,15 @@ def test_visa_layout(candle):
         ("candle/Data/Images/Normal/0", "../elsewhere/0", "names ../elsewhere/0.JPG, which is not in"),
         ("label,", "lable,", "lacks the columns label"),
         ("candle,", "candles,", "has no images of candle"),
+        ("candle,test,anomaly", "candle,val,anomaly", r"1cls\.csv, line 3: the split is 'val'; allowed are"),
+        ("candle,test,anomaly", "candle,,anomaly", r"line 3: nothing under split"),
+        ("candle,test,anomaly", "candle,test,", r"line 3: nothing under label"),
+        ("candle,test,anomaly", "candle,test, ", r"line 3: nothing under label"),
+        ("candle,test,anomaly", "candle,test,Good", r"line 3: the label is 'good'; it must be 'normal' if"),
+        ("candle,test,anomaly", "candle,test,no-defect", r"line 3: the label is 'no-defect'"),
+        ("/0.JPG,", "/0.JPG", r"line 2: nothing under mask"),
+        ("/0.JPG,", "/0.JPG,,", r"line 2: more cells than columns"),
+        ("/2.JPG", "/0.JPG", r"has images more than once: candle/Data/Images/Normal/0\.JPG"),
     ],
 )
 def test_a_table_of_visa_that_cannot_be_believed_is_refused(candle, old, new, reason):
@@ -297,6 +306,15 @@ def test_a_table_of_visa_that_cannot_be_believed_is_refused(candle, old, new, re
     table.unlink()
     with pytest.raises(UserError, match=r"1cls.csv is not there; .* a category of VisA"):
         scan(candle)
+
+
+def test_the_words_of_a_table_of_visa_may_be_in_capitals(candle):
+    table = candle.parent / "split_csv/1cls.csv"
+    text = table.read_text().replace("candle,test,anomaly", "Candle,TEST, Anomaly ").replace(",train,n", ",Train,N")
+    table.write_text(text)
+    data, _ = load_folder(candle, size=(20, 30))
+    assert len(data.train) == 2
+    assert data.test_kinds.tolist() == ["good", "anomaly"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX names")
