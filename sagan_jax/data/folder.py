@@ -249,6 +249,9 @@ def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[s
     """Notes on what was read, and how."""
     if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
+    if test and all(item.kind != "good" for item in test):
+        kinds = few(list(dict.fromkeys(str(item.kind) for item in test)))
+        yield f"no test image is normal: all {len(test)} count as abnormal, by the names of their kinds ({kinds})"
     masked = [item for item in test if item.mask_paths is not None]
     if as_read.size is not None and masked:
         height, width = as_read.size

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sagan_jax.data.image_file import BadFile, few
 from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, formats, is_image, is_read
 from sagan_jax.data.listing import Listing
+from sagan_jax.data.normal_words import means_normal
 from sagan_jax.data.visa import scan_visa
 from sagan_jax.errors import UserError, printable
 
@@ -113,13 +114,13 @@ def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing
 
 
 def _check_kinds(root: Path, layout: str, kinds: list[Path]) -> None:
-    """Raises UserError for kinds that the layout has no place for, or that another layout calls normal."""
+    """Raises UserError for kinds that the layout has no place for, or whose names call their images normal."""
     names = [kind.name for kind in kinds]
     if layout == "ganomaly" and not {"0.normal", "1.abnormal"}.issuperset(name.lower() for name in names):
         raise UserError(f"{printable(root)}: test/ may hold 0.normal and 1.abnormal; found {few(names)}")
     word = NORMAL[layout]
     for name in names:
-        if name.lower() in NORMAL.values() and name.lower() != word:
+        if name.lower() != word and means_normal(name):
             raise UserError(
                 f"{printable(root)}: normal images are in train/{word}, so test/{printable(name)} would be a kind of "
                 f"anomaly; call it test/{word} if its images are normal, and something else if they are not"

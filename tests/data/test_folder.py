@@ -231,6 +231,29 @@ def test_the_layouts_words_may_be_in_capitals_and_what_is_not_used_is_named(mvte
     assert "held-out images are drawn from the training images" in unread[0].reason
 
 
+@pytest.mark.parametrize(
+    "name", ["normal", "Nominal", "OK", "pass", "defect-free", "Defect_Free", "no defect", "0.normal"]
+)
+@pytest.mark.parametrize("word", ["good", "ok"])
+def test_a_kind_that_is_called_normal_is_asked_about_in_every_layout(mvtec, word, name):
+    if name.lower() == word:
+        return
+    (mvtec / "train/good").rename(mvtec / "train" / word)
+    (mvtec / "test/good").rename(mvtec / "test" / name)
+    with pytest.raises(UserError, match=f"test/{name} would be a kind of anomaly; call it test/{word} if"):
+        scan(mvtec)
+
+
+@pytest.mark.parametrize("memory", [math.inf, 0.0])
+def test_a_test_set_without_normal_images_is_read_and_told_of(mvtec, memory):
+    (mvtec / "test/good").rename(mvtec / "test/sans")
+    data, _ = load_folder(mvtec, size=(20, 30), memory=memory)
+    assert data.test_labels.all()
+    assert data.notes[0] == (
+        "no test image is normal: all 4 count as abnormal, by the names of their kinds (a_scratch, broken, sans)"
+    )
+
+
 def test_a_name_that_could_be_either_is_refused(mvtec):
     save(mvtec / "test/ok/000.png", picture(50))
     with pytest.raises(UserError, match="test/ok would be a kind of anomaly; call it test/good if"):
