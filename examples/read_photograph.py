@@ -78,6 +78,8 @@ def decode(path: str, channels: int, wanted: int | None, max_pixels: int, white:
             tags = getattr(image, "tag_v2", {})  # of a TIFF
             if image.mode == "L" and 2 in np.atleast_1d(tags.get(339, 1)):
                 raise Refused("samples of 8 bits with a sign")
+            if white != USUAL["white"] and ";16" in str(image.tile) and image.mode[0] != "I" and image.format != "BMP":
+                raise Refused("16 bits a sample in colour or with transparency have another white than the model's")
             declared, bits = (int(np.max(tags.get(*tag))) for tag in ((281, 0), (258, 16)))  # its white, bits a sample
             white = declared if declared in WHITES else 2**bits - 1 if bits < 16 else white
             if wanted is not None and jpeg_margin:

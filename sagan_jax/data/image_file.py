@@ -10,7 +10,7 @@ from jaxtyping import Shaped, UInt8
 
 from sagan_jax.data.jpeg_end import has_end
 from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image, unusable
-from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative
+from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative, loses_low_byte
 from sagan_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def read_image(
     - Transparency is composited on `BACKGROUND`.
     - 16-bit grey is scaled so that white is `reading.white`, or what a TIFF declares as its greatest sample value (as
       12-bit cameras do, if it is the full range of such bits) or by its bits a sample: never by the image's own
-      extremes, which would undo its exposure. Values beyond are refused. 16-bit colour keeps its high byte. Floating
-      point must lie in [0, 1]. A TIFF that says that 0 is white is turned over.
+      extremes, which would undo its exposure. Values beyond are refused. 16-bit colour, and grey with transparency,
+      keep their high byte; they are refused where `reading.white` is not 65,535. Floating point must lie in [0, 1]. A
+      TIFF that says that 0 is white is turned over.
     - Grey is ITU-R 601 luma. A change of size is bicubic with antialiasing, and does not keep the aspect ratio. JPEGs
       far larger than wanted are decoded smaller if `reading.jpeg_margin` says so, which is faster.
 
@@ -104,6 +105,9 @@ def decode(
         declared, negative = declared_white(image), is_negative(image)
         if image.format in ("JPEG", "MPO") and not has_end(content):
             raise unusable(path, "damaged or cut short (the mark that ends a JPEG is missing)")
+        if reading.white != FULL_RANGE and loses_low_byte(image):
+            what = "16 bits a sample in colour or with transparency are read with black at 0 and white at 65535"
+            raise unusable(path, f"{what}, but white is {reading.white}; save it as 16-bit grey, or with 8 bits")
         if wanted is not None and reading.jpeg_margin:
             side = reading.jpeg_margin * max(wanted)  # of both, for the image may lie on its side
             image.draft(None, (side, side))  # nothing but a JPEG heeds it

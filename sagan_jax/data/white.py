@@ -65,3 +65,9 @@ def declared_white(image: "Image.Image") -> int | None:
 def is_negative(image: "Image.Image") -> bool:
     """Whether 0 is white in a TIFF whose samples Pillow leaves as they are; those of 8 bits it turns over itself."""
     return (image.mode.startswith("I") or image.mode == "F") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+
+
+def loses_low_byte(image: "Image.Image") -> bool:
+    """Whether an image, not yet decoded, has 16 bits a sample of which Pillow keeps 8: colour, or grey with alpha."""
+    grey = image.mode.startswith("I") or image.mode == "F"
+    return not grey and image.format in ("PNG", "TIFF") and ";16" in str(getattr(image, "tile", ""))

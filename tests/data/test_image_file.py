@@ -61,9 +61,10 @@ def test_what_a_tiff_declares_is_its_white_if_a_camera_has_such_a_range(tmp_path
 
 
 @pytest.mark.parametrize("greatest", [1000, 2000, 4094, 4096])
-def test_the_greatest_value_of_the_one_image_is_not_white(tmp_path, greatest):
+def test_the_greatest_value_of_the_one_image_is_not_white(example, tmp_path, greatest):
     path = save(tmp_path / "a.tif", np.array([[0, greatest]], np.uint16), tiffinfo={281: greatest})
     assert read_image(path, channels=1).max() == round(greatest * 255 / 65_535)
+    assert np.asarray(example.decode(path, 1, None, **example.USUAL)).max() == round(greatest * 255 / 65_535)
     found = find_white([path])
     assert found is not None
     assert found[1] == greatest
@@ -179,12 +180,19 @@ def test_sizes(tmp_path):
         read_image(path, size=(0, 5))
 
 
-def png(width, height):
+def png(width, height, bits=8, kind=0, pixels=b""):
+    """A PNG of this header; of the kinds of the format 0 is grey, 2 colour, 4 and 6 these with alpha."""
+
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def png16(kind, samples, value):
+    """One pixel of 16 bits a sample: of each x the value, of each a all of them."""
+    return png(1, 1, 16, kind, b"\0" + b"".join(struct.pack(">H", value if x == "x" else 65_535) for x in samples))
 
 
 @pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (9_500, 9_500), (8_950, 8_950)])
@@ -236,6 +244,34 @@ def test_twelve_bits_in_sixteen_have_all_their_levels(tmp_path):
     np.testing.assert_array_equal(found.ravel(), np.rint(np.arange(4096) * 255 / 4095))
     with pytest.raises(UserError, match="values from 0 to 4095; allowed are 0 to 1023"):
         read_image(path, reading=Reading(white=1023))
+
+
+@pytest.mark.parametrize(("kind", "samples"), [(2, "xxx"), (4, "xa"), (6, "xxxa")])
+@pytest.mark.parametrize("white", [4095, 16_383, 65_535])
+def test_sixteen_bits_that_pillow_halves_are_refused_where_white_is_less(example, tmp_path, kind, samples, white):
+    """4000 is nearly white to a camera of 12 bits; grey with alpha would be 15 of 255 and grey without it 249."""
+    (tmp_path / "a.png").write_bytes(png16(kind, samples, 4000))
+    if white == 65_535:
+        assert read_image(tmp_path / "a.png", channels=1, reading=Reading(white=white)).max() == 15
+        assert np.asarray(example.decode(tmp_path / "a.png", 1, None, **example.USUAL)).max() == 15
+        return
+    with pytest.raises(example.Refused, match="16 bits a sample in colour or with transparency"):
+        example.decode(tmp_path / "a.png", 1, None, **(example.USUAL | {"white": white}))
+    with pytest.raises(UserError, match=rf"a\.png: 16 bits a sample in colour or .* but white is {white}; save it as"):
+        read_image(tmp_path / "a.png", reading=Reading(white=white))
+
+
+def test_what_has_no_sixteen_bits_in_colour_is_read_whatever_white_is(tmp_path):
+    camera = Reading(white=4095)
+    (tmp_path / "grey.png").write_bytes(png16(0, "x", 4000))
+    assert read_image(tmp_path / "grey.png", channels=1, reading=camera).max() == 249
+    for name in ("a.png", "a.tif", "a.bmp", "a.webp"):
+        np.testing.assert_allclose(read_image(save(tmp_path / name, picture(0) * 0 + 9), reading=camera), 9, atol=2)
+    header = struct.pack(
+        "<2sIIIIiiHHIIiiII4I", b"BM", 74, 0, 70, 56, 2, 1, 1, 16, 3, 4, 0, 0, 0, 0, 0xF800, 0x7E0, 31, 0
+    )
+    (tmp_path / "five six five.bmp").write_bytes(header + b"\xff\xff\0\0")
+    assert read_image(tmp_path / "five six five.bmp", channels=1, reading=camera)[0, :, 0].tolist() == [255, 0]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tiff", "webp"])

@@ -1,9 +1,7 @@
 """However a file lies, and whether it comes as a path or in memory, the same image stands upright."""
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,16 +55,6 @@ def as_file(path, mode, kind, orientation, options):
     told = {"tiffinfo": {274: orientation, **options.get("tiffinfo", {})}} if kind == "TIFF" else {"exif": exif}
     lying.save(path, kind, **{**options, **told})
     return path
-
-
-@pytest.fixture(scope="module")
-def example():
-    """The module that reads files for the examples, without the package."""
-    place = Path(__file__).parents[2] / "examples/read_photograph.py"
-    spec = importlib.util.spec_from_file_location("read_photograph", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(("mode", "kind", "options"), TIFF + OTHERS)
