@@ -86,7 +86,7 @@ def load_folder(
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
     side = None if size is None else pair(size)
-    as_read = _Reading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
+    as_read = _Loading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
     found, bad = _read_all(listing, as_read)
     bad_masks = [item.bad_mask for item in found if item.bad_mask is not None]
     if (bad or bad_masks) and on_bad == "refuse":
@@ -98,8 +98,9 @@ def load_folder(
     if not train:
         reason = f"none of the {len(listing.train)} normal images can be read: {bad[0].reason}"
         raise UserError(f"{printable(listing.root)}: {reason}")
-    _refuse_shared(train, test, listing.root)
-    _refuse_both(test, listing.root)
+    _refuse_shared(test, train, listing.root, "training images too")
+    normal, abnormal = ([item for item in test if (item.kind == "good") is good] for good in (True, False))
+    _refuse_shared(abnormal, normal, listing.root, "both normal and abnormal")
     kinds = [printable(item.kind) for item in test if item.kind is not None]
     split = Split(
         name=printable(listing.root.resolve().name),
@@ -119,7 +120,7 @@ def load_folder(
     return split, [*bad, *bad_masks, *listing.unread]
 
 
-class _Reading(NamedTuple):
+class _Loading(NamedTuple):
     """How files are read, and whether their images are kept."""
 
     size: tuple[int, int] | None
@@ -148,7 +149,7 @@ class _Read(NamedTuple):
         return self.kind in (None, "good") or self.mask_paths is not None
 
 
-def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[BadFile]]:
+def _read_all(listing: Listing, as_read: _Loading) -> tuple[list[_Read], list[BadFile]]:
     """Every image of a listing that can be used, and those that cannot; each in order."""
     masks: Sequence[tuple[Path, ...] | None] = listing.test_masks or (None,) * len(listing.test)
     jobs: list[tuple[Path, str | None, tuple[Path, ...] | None]] = [(file, None, None) for file in listing.train]
@@ -166,7 +167,7 @@ def _read_all(listing: Listing, as_read: _Reading) -> tuple[list[_Read], list[Ba
     return good, [result for result in results if isinstance(result, BadFile)]
 
 
-def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: _Reading) -> _Read:
+def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: _Loading) -> _Read:
     image = decode(path, as_read.channels, as_read.files)
     size = (image.height, image.width)
     if as_read.patches is not None and min(size) < as_read.patches.size:
@@ -181,15 +182,27 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
             marked = float(mask.mean())
         except UserError as error:
             mask_paths, bad_mask = None, BadFile(mask_paths[0], str(error))
-    if not as_read.keep:
-        return _Read(path, kind, size, brightest, digest, mask_paths, None, None, marked, halved, bad_mask)
-    if mask is not None and as_read.size is not None:
-        mask = reduce(mask, as_read.size)
-    if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
-        kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
-    else:
-        kept = as_array(image, as_read.size)
-    return _Read(path, kind, size, brightest, digest, mask_paths, kept, mask, marked, halved, bad_mask)
+    kept = None
+    if as_read.keep:
+        if mask is not None and as_read.size is not None:
+            mask = reduce(mask, as_read.size)
+        if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
+            kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
+        else:
+            kept = as_array(image, as_read.size)
+    return _Read(
+        path=path,
+        kind=kind,
+        size=size,
+        brightest=brightest,
+        digest=digest,
+        mask_paths=mask_paths,
+        image=kept,
+        mask=mask if as_read.keep else None,
+        marked=marked,
+        halved=halved,
+        bad_mask=bad_mask,
+    )
 
 
 def _digest(image: "Image.Image") -> bytes:
@@ -200,7 +213,7 @@ def _digest(image: "Image.Image") -> bytes:
     return digest.digest()
 
 
-def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
+def _images(items: list[_Read], as_read: _Loading) -> np.ndarray | Photographs:
     if not as_read.keep:
         paths = tuple(item.path for item in items)
         return Photographs(paths, _sizes(items), as_read.channels, as_read.size, as_read.files)
@@ -209,7 +222,7 @@ def _images(items: list[_Read], as_read: _Reading) -> np.ndarray | Photographs:
     return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
 
 
-def _masks(items: list[_Read], as_read: _Reading) -> np.ndarray | Masks:
+def _masks(items: list[_Read], as_read: _Loading) -> np.ndarray | Masks:
     if not as_read.keep:
         return Masks(tuple(item.mask_paths for item in items), _sizes(items), as_read.size)
     assert as_read.size is not None
@@ -245,7 +258,7 @@ def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> 
         yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 
-def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[str]:
+def _notes(listing: Listing, test: list[_Read], as_read: _Loading) -> Iterator[str]:
     """Notes on what was read, and how."""
     if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
@@ -275,20 +288,13 @@ def _notes(listing: Listing, test: list[_Read], as_read: _Reading) -> Iterator[s
         )
 
 
-def _refuse_shared(train: list[_Read], test: list[_Read], root: Path) -> None:
-    seen = {item.digest: item.path for item in reversed(train)}
-    pairs = [(item.path, seen[item.digest]) for item in test if item.digest in seen]
+def _refuse_shared(left: list[_Read], right: list[_Read], root: Path, what: str) -> None:
+    """Raises UserError if images on the left show exactly what images on the right do; it says what they are then."""
+    seen = {item.digest: item.path for item in reversed(right)}
+    pairs = [(item.path, seen[item.digest]) for item in left if item.digest in seen]
     if pairs:
-        shown = few([f"{left.relative_to(root)} = {right.relative_to(root)}" for left, right in pairs])
-        raise UserError(f"{printable(root)}: {len(pairs)} test images are training images too: {shown}")
-
-
-def _refuse_both(test: list[_Read], root: Path) -> None:
-    normal = {item.digest: item.path for item in reversed(test) if item.kind == "good"}
-    pairs = [(item.path, normal[item.digest]) for item in test if item.kind != "good" and item.digest in normal]
-    if pairs:
-        shown = few([f"{left.relative_to(root)} = {right.relative_to(root)}" for left, right in pairs])
-        raise UserError(f"{printable(root)}: {len(pairs)} test images are both normal and abnormal: {shown}")
+        shown = few([f"{one.relative_to(root)} = {other.relative_to(root)}" for one, other in pairs])
+        raise UserError(f"{printable(root)}: {len(pairs)} test images are {what}: {shown}")
 
 
 def _ids(items: list[_Read], root: Path) -> np.ndarray:
