@@ -41,13 +41,14 @@ class PixelCounts(NamedTuple):
     regions: Float[np.ndarray, " image"]
 
 
-def bin_edges(maps: Maps) -> Float[np.ndarray, " edge"]:
+def bin_edges(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " edge"]:
     """Edges of bins for maps of any images: quantiles of the maps of normal ones, even steps, and steps far beyond.
 
     Args:
-        maps: Of normal images, best those held out of training. Of very many pixels an evenly spread part is used.
+        values: Pixels of maps of normal images, best those held out of training. Of very many an evenly spread part is
+            used.
     """
-    pixels = maps.ravel()
+    pixels = values.ravel()
     quantiles = np.quantile(pixels[:: max(1, pixels.size // SAMPLED)].astype(np.float64), LEVELS)
     low, median, high = np.interp((0, 0.5, 1), LEVELS, quantiles)
     down, up = (way or abs(median) or 1.0 for way in (median - low, high - median))
