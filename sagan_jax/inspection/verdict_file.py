@@ -4,6 +4,7 @@ A file of verdicts grows beside its name, as `NAME.part`, and gets its name when
 leaves the part, and `--resume` goes on from it.
 """
 
+import codecs
 import csv
 import fcntl
 import json
@@ -161,9 +162,10 @@ def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any
     Raises:
         UserError: If it cannot be read, or has something else in it.
     """
-    anew = "move it away to begin anew"
+    anew, is_part = "move it away to begin anew", path.suffix == ".part"
     try:
-        text = path.read_bytes().decode()  # line breaks as they are
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        text = decoder.decode(path.read_bytes(), final=not is_part)  # a part may be cut inside a letter
         if suffix == ".csv":
             rows = csv_rows(text)
         elif path.suffix == ".json":
@@ -177,9 +179,17 @@ def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any
         raise UserError(f"{path} is no file of verdicts ({one_line(str(error))}); {anew}") from error
     if other is not None:
         raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {limit:.9g}; {anew}")
-    if not whole or (path.suffix == ".part" and not (text.startswith(kept) or kept.startswith(text))):
+    if not whole or (is_part and not _begins_with(text, kept, suffix)):
         raise UserError(f"{path} has something else in it than verdicts; {anew}")
     return rows, kept
+
+
+def _begins_with(text: str, kept: str, suffix: str) -> bool:
+    """Whether a part's text is that of its whole rows, and then at most the beginning of one more."""
+    if not text.startswith(kept):
+        return kept.startswith(text)  # cut inside the names of the columns
+    cut_off, begins = text.removeprefix(kept), "" if suffix == ".csv" else json.dumps({"file": ""})[:-2]
+    return cut_off.startswith(begins) or begins.startswith(cut_off)
 
 
 def same_limit(one: float, other: float) -> bool:
@@ -190,7 +200,7 @@ def same_limit(one: float, other: float) -> bool:
 def csv_rows(text: str) -> list[dict[str, str]]:
     """Rows of CSV by the names of their columns, without one that was cut off at the end."""
     rows = list(csv.reader(StringIO(text, newline="")))
-    if rows and (not text.endswith("\n") or len(rows[-1]) != len(Verdict._fields)):
+    if rows and (not text.endswith("\n") or text.count('"') % 2):  # odd: cut at a line feed inside a name
         rows.pop()
     if rows and tuple(rows[0]) != Verdict._fields:
         raise ValueError("the columns have other names")

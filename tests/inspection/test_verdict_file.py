@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.inspection.verdict_file import remaining, written_to
+from sagan_jax.inspection.verdict_file import read_rows, remaining, row_of, written_to
 from sagan_jax.inspection.verdicts import Verdict
 
 LIMIT = 0.1 + 0.2
@@ -101,12 +101,29 @@ def test_a_part_cut_anywhere_as_by_a_kill_is_gone_on_with_to_the_same_bytes(tmp_
     monkeypatch.setattr(os, "fsync", lambda file: None)  # for speed
     whole = write_all(tmp_path / f"whole{suffix}")
     path = tmp_path / f"a{suffix}"
-    content = stop_after(path, 5).read_bytes()
-    last_row = stop_after(tmp_path / f"b{suffix}", 4).stat().st_size
-    for length in (*range(5), *range(last_row - 1, len(content))):
+    content = stop_after(path, 6).read_bytes()
+    last_row = stop_after(tmp_path / f"b{suffix}", 5).stat().st_size
+    for length in (*range(5), *range(last_row - 1, len(content), 3), len(content) - 1):
         (tmp_path / f"a{suffix}.part").write_bytes(content[:length])
         assert write_all(path, resume=True) == whole, length
         path.unlink()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_part_cut_at_any_byte_has_the_rows_that_are_whole(tmp_path, suffix):
+    names = ["a.png", "снег☃.png", 'quo"te\n"".png', "🙂\r\n,.png"]
+    verdicts = [Verdict(name, "normal", 0.5, 0.5, LIMIT, "", f"maps/{name}") for name in names]
+    path = tmp_path / f"a{suffix}"
+    part, ends, rows = tmp_path / f"a{suffix}.part", [], [row_of(verdict, suffix) for verdict in verdicts]
+    with written_to(path, LIMIT) as growing:
+        for verdict in verdicts:
+            growing.write(verdict)
+            ends.append(part.stat().st_size)
+        content = part.read_bytes()
+    for length in range(len(content) + 1):
+        part.write_bytes(content[:length])
+        found, _ = read_rows(part, LIMIT, suffix)
+        assert found == rows[: sum(end <= length for end in ends)], length
 
 
 @FORMS
@@ -131,8 +148,17 @@ def test_a_part_by_another_threshold_or_of_something_else_is_refused_and_left_al
     with pytest.raises(UserError, match=r"has verdicts by the threshold 0\.3"), written_to(path, 0.5, resume=True):
         pass
     assert part.read_bytes() == content
-    strangers = [b"\xff\xfe", b"name,score\nx,1\n", b'{"a": 1}\n', b"[1]\n", b"1\n2\n"]
-    for other in (*strangers, content[:60] + b"\n" + content):
+    strangers = [
+        b"\xff\xfe",
+        b"notes",
+        b"notes\n",
+        content + b"notes\n",
+        b"name,score\nx,1\n",
+        b'{"a": 1}\n',
+        b"[1]\n",
+        b"1\n2\n",
+    ]
+    for other in (*strangers, content + b"notes\n", content[:60] + b"\n" + content):
         part.write_bytes(other)
         with pytest.raises(UserError, match="move it away to begin anew"), written_to(path, LIMIT, resume=True):
             pass
