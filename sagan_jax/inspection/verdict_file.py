@@ -6,10 +6,8 @@ leaves the part, and `--resume` goes on from it.
 
 import codecs
 import csv
-import fcntl
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.inspection.verdict_part import lock, part_of, say_kept
 from sagan_jax.inspection.verdicts import Called, Verdict
 
 SUFFIXES = (".csv", ".json", ".jsonl")
@@ -45,7 +44,8 @@ class Growing(NamedTuple):
 def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Growing]:
     """A file of verdicts, CSV, JSON or JSON lines by its suffix, which grows as they come.
 
-    It is UTF-8 whatever the files' names are: a byte of a name that is none is written as an escape.
+    It is UTF-8 whatever the files' names are: a byte of a name that is none is written as an escape. In the end it
+    takes the place of a file of verdicts of that name.
 
     Args:
         path: Where it goes in the end; until then it is `path` with `.part` added.
@@ -54,17 +54,24 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             was cut off is scored anew.
 
     Raises:
-        UserError: If the suffix is none of these, the folder is not there, there is a part and it is not to be gone on
-            with, or it has something else in it than verdicts by this threshold, or another process is writing it.
+        UserError: If the suffix is none of these, the folder is not there, what has that name is no file of verdicts,
+            there is a part and it is not to be gone on with, or what is to be gone on with has something else in it
+            than verdicts by this threshold, or another process is writing it. What is there stays as it is.
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} ends in {path.suffix or 'nothing'}; allowed are {', '.join(SUFFIXES)}")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
     part = part_of(path, resume)
+    for there in (path, part):
+        if there.exists() and not there.is_file():  # a pipe, say, which would be waited for
+            raise UserError(f"{there} is not a regular file; name another with --out")
     rows, kept = [], serialised([], path.suffix)
-    if resume and (part.exists() or path.exists()):
-        rows, kept = read_rows(part if part.exists() else path, limit, path.suffix)
+    if path.exists():
+        before = read_rows(path, limit if resume and not part.exists() else None, path.suffix)
+        rows, kept = before if resume else (rows, kept)
+    if resume and part.exists():
+        rows, kept = read_rows(part, limit, path.suffix)
     with part.open("a+", encoding="utf-8", newline="") as file:
         lock(file.fileno(), part)
         if file.tell() >= len(kept.encode()):  # a part, of which nothing but a row that was cut off goes
@@ -95,29 +102,6 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             part.unlink()
         else:
             part.replace(path)
-
-
-def part_of(path: Path, resume: bool) -> Path:
-    """Where verdicts grow until all are there; raises UserError if it cannot be, or is there and not to be resumed."""
-    if not path.parent.is_dir():
-        raise UserError(f"{path.parent}, where {path.name} is to go, is not a folder")
-    part = path.with_name(f"{path.name}.part")
-    if part.exists() and not resume:
-        raise UserError(f"{part} has the verdicts of a command that was stopped; go on with --resume, or remove it")
-    return part
-
-
-def lock(file: int, part: Path) -> None:
-    """Keeps other processes from writing an open file or folder, until it is closed; raises UserError if one does."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise UserError(f"{part} is being written by another process") from error
-
-
-def say_kept(count: int, part: Path) -> None:
-    """Says what a command that is being stopped leaves."""
-    print(f"{count:,} verdicts are in {part}; the same command with --resume goes on", file=sys.stderr)
 
 
 def row_of(verdict: Verdict, suffix: str) -> dict[str, Any]:
@@ -151,12 +135,12 @@ def lines_to_array(lines: Path, path: Path) -> None:
         array.write((b"[\n" if before == b"[\n" else b"\n") + b"]\n")
 
 
-def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any]], str]:
+def read_rows(path: Path, limit: float | None, suffix: str) -> tuple[list[dict[str, Any]], str]:
     """The whole rows of a file of verdicts or of a part of one, and their text in a part.
 
     Args:
         path: The file.
-        limit: The threshold they must have been made with.
+        limit: The threshold they must have been made with; None allows any.
         suffix: What kind of file it is a part of.
 
     Raises:
@@ -167,15 +151,17 @@ def read_rows(path: Path, limit: float, suffix: str) -> tuple[list[dict[str, Any
         decoder = codecs.getincrementaldecoder("utf-8")()
         text = decoder.decode(path.read_bytes(), final=not is_part)  # a part may be cut inside a letter
         if suffix == ".csv":
-            rows = csv_rows(text)
+            rows = csv_rows(text, is_part)
         elif path.suffix == ".json":
-            rows = json.loads(text)
+            rows = json.loads(text or "[]")
         else:
-            rows = [json.loads(line) for line in text.split("\n")[:-1]]
+            *lines, last = text.split("\n")
+            rows = [json.loads(line) for line in (lines if is_part or not last else [*lines, last])]
         kept = serialised(rows, suffix)
-        other = next((row for row in rows if not same_limit(float(row["threshold"]), limit)), None)
-        whole = all(tuple(row) == Verdict._fields for row in rows)
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        others = (row for row in rows if limit is not None and not same_limit(float(row["threshold"]), limit))
+        other = next(others, None)
+        whole = isinstance(rows, list) and all(tuple(row) == Verdict._fields for row in rows)
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is no file of verdicts ({one_line(str(error))}); {anew}") from error
     if other is not None:
         raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {limit:.9g}; {anew}")
@@ -197,10 +183,10 @@ def same_limit(one: float, other: float) -> bool:
     return f"{one:.9g}" == f"{other:.9g}"
 
 
-def csv_rows(text: str) -> list[dict[str, str]]:
-    """Rows of CSV by the names of their columns, without one that was cut off at the end."""
+def csv_rows(text: str, is_part: bool) -> list[dict[str, str]]:
+    """Rows of CSV by the names of their columns; of a part, without one that was cut off at the end."""
     rows = list(csv.reader(StringIO(text, newline="")))
-    if rows and (not text.endswith("\n") or text.count('"') % 2):  # odd: cut at a line feed inside a name
+    if is_part and rows and (not text.endswith("\n") or text.count('"') % 2):  # odd: cut at a line feed inside a name
         rows.pop()
     if rows and tuple(rows[0]) != Verdict._fields:
         raise ValueError("the columns have other names")

@@ -13,7 +13,8 @@ from typing import Any
 
 from sagan_jax.atomic_file import LEFT_OVER, replacing
 from sagan_jax.errors import UserError, one_line
-from sagan_jax.inspection.verdict_file import Growing, lock, part_of, row_of, same_limit, say_kept
+from sagan_jax.inspection.verdict_file import Growing, row_of, same_limit
+from sagan_jax.inspection.verdict_part import lock, part_of, say_kept
 from sagan_jax.inspection.verdicts import Verdict
 
 SUFFIX = ".parquet"
@@ -33,8 +34,8 @@ def parquet_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
 
     Raises:
         UserError: If pyarrow is not installed, the folder around it is not there, there is such a folder or a part of
-            one and it is not to be gone on with, or it has something else in it than verdicts by this threshold, or
-            another process is writing it.
+            one and it is not to be gone on with, there are both, or it has something else in it than verdicts by this
+            threshold, or another process is writing it.
     """
     try:
         import pyarrow as pa
@@ -45,6 +46,8 @@ def parquet_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
     if path.exists() and not (resume and path.is_dir()):
         what = "is there already; go on with --resume, or remove it" if path.is_dir() else "is not a folder"
         raise UserError(f"{path} {what}")
+    if path.exists() and part.exists():
+        raise UserError(f"{part} could not take the place of {path} in the end; move one of them away")
     if not path.exists():
         part.mkdir(exist_ok=True)
     begun = part if part.exists() else path

@@ -165,6 +165,48 @@ def test_a_part_by_another_threshold_or_of_something_else_is_refused_and_left_al
         assert part.read_bytes() == other
 
 
+@FORMS
+def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    lost = {".csv": b"file,verdict\na.png,normal\n", ".json": b"{}", ".jsonl": b'{"file": "a.png"}'}[suffix]
+    for other in (b"notes", b"notes\n", b"\xff\xfe", b"[" * 100_000, lost):
+        path.write_bytes(other)
+        for resume in (False, True):
+            with (
+                pytest.raises(UserError, match=r"file of verdicts .*begin anew|than verdicts"),
+                written_to(path, LIMIT, resume=resume),
+            ):
+                pass
+            assert path.read_bytes() == other
+    path.unlink()
+    part = stop_after(path, 2)
+    content = part.read_bytes()
+    path.write_bytes(b"notes\n")
+    with pytest.raises(UserError, match="begin anew"), written_to(path, LIMIT, resume=True):
+        pass
+    assert (path.read_bytes(), part.read_bytes()) == (b"notes\n", content)
+    part.unlink()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is not a regular file"), written_to(path, LIMIT):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@FORMS
+def test_a_file_of_verdicts_or_of_nothing_is_replaced_once_all_are_there(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    write_all(path, VERDICTS[:4])
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))  # as some editors leave it
+    before = path.read_bytes()
+    with written_to(path, 0.5) as growing:
+        growing.write(VERDICTS[0]._replace(threshold=0.5))
+        assert path.read_bytes() == before
+    rows, _ = read_rows(path, 0.5, suffix)
+    assert [row["file"] for row in rows] == NAMES[:1]
+
+
 def test_two_commands_do_not_write_one_file(tmp_path):
     path = tmp_path / "a.csv"
     with written_to(path, LIMIT) as growing:

@@ -96,3 +96,7 @@ def test_other_folders_are_left_as_they_are(tmp_path):
         with pytest.raises(UserError, match=why), parquet_to(tmp_path / f"{name}.parquet", LIMIT, resume=True):
             pass
         assert len(list((tmp_path / f"{name}.parquet").iterdir())) == 1
+    (tmp_path / "v.parquet.part").mkdir()
+    with pytest.raises(UserError, match="move one of them away"), parquet_to(path, LIMIT, resume=True):
+        pass
+    assert pq.read_table(path).num_rows == 1
