@@ -3,7 +3,7 @@
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -204,10 +204,12 @@ def check_pictures(files: Iterable[Path], folder: Path) -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise UserError(f"{printable(there)}, where the pictures are to go, is not a folder")
-    inside = folder.resolve()
     seen: dict[Path, Path] = {}
+    inside = os.path.realpath(folder)
+    lies_inside = cache(lambda place: Path(os.path.realpath(place)).is_relative_to(inside))
     for file in files:
-        if inside in Path(os.path.abspath(file)).parents:  # noqa: PTH100 (resolve would follow a link to a file)
+        # Links to folders are followed, for they lead to what is in them; a link to a file lies where it is.
+        if lies_inside(file if os.path.isdir(file) else file.parent):  # noqa: PTH112 (raises for too long a name)
             raise UserError(
                 f"{printable(file)} is to be scored and lies in {printable(folder)}, where the pictures are to go; "
                 "they are no photographs: name another folder with --maps"

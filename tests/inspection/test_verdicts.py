@@ -97,6 +97,26 @@ def test_pictures_of_an_earlier_command_are_not_scored_with_the_photographs(tmp_
         check_pictures([tmp_path / "a.png", tmp_path / "new/../maps/a.png"], tmp_path / "maps")
 
 
+def test_pictures_are_known_by_whatever_name_their_folder_has(tmp_path):
+    (tmp_path / "disk/new/maps/sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk")
+    (tmp_path / "into").symlink_to("disk/new/maps/sub")
+    link, real = tmp_path / "link/new", tmp_path / "disk/new"
+    for file, maps in (
+        (link / "maps/a.png", link / "maps"),
+        (link / "maps/a.png", real / "maps"),
+        (real / "maps/sub/a.png", link / "maps"),
+        (tmp_path / "into/a.png", link / "maps"),
+        (tmp_path / "into/../a.png", real / "maps"),  # the folder above what the link leads to
+        (tmp_path / "into", real / "maps"),
+    ):
+        with pytest.raises(UserError, match="is to be scored and lies in"):
+            check_pictures([file], maps)
+    picture_of_before = save(real / "maps/b.png", picture(0))
+    (real / "b.png").symlink_to(picture_of_before)
+    check_pictures([real / "a.png", real / "b.png", link / "c.png"], link / "maps")  # a link to a file lies where it is
+
+
 def test_pictures_do_not_go_where_a_file_is(tmp_path):
     for folder in (save(tmp_path / "a.png", picture(0)), tmp_path / "a.png/below"):
         with pytest.raises(UserError, match="is not a folder"):
