@@ -1,35 +1,25 @@
 """A folder that a camera writes to: each file gets its verdict once it is whole.
 
-A file is whole when its writer has closed it or renamed it into place, which Linux tells of local disks (inotify). What
-is told of otherwise, or not at all (another system, a network's disk, a file that was there first), is whole once its
-size and time have not changed for `SETTLE` seconds. One that cannot be read is tried again when it changes, and called
-unusable once it has not changed for `PATIENCE` seconds: it may have been closed and not finished.
+When that is, `arriving_files.py` says, from what `folder_events.py` hears of the system.
 """
 
 import os
 import signal
-import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sagan_jax.data.file_list import images_below
-from sagan_jax.data.image_format import COPIES, is_image
 from sagan_jax.errors import UserError, printable
+from sagan_jax.inspection.arriving_files import ArrivingFiles
+from sagan_jax.inspection.folder_events import events_in
 from sagan_jax.inspection.verdicts import Draw, Verdict, judge_decoded, read_for_scoring
 from sagan_jax.judging.scorer import BATCH, Scorer, batch_size
-
-SETTLE, PATIENCE = 0.5, 2.0  # seconds
-SEARCH = 2.0  # seconds between searches of the folder for what nobody told of
-TICK = 0.05  # seconds that a stop waits at most
 
 
 class Arrival(NamedTuple):
@@ -37,14 +27,6 @@ class Arrival(NamedTuple):
 
     verdict: Verdict
     seconds: float | None
-
-
-class _Waiting(NamedTuple):
-    """A file that may not be whole: what it is like, since when, and whether it was tried already."""
-
-    like: tuple[int, int]
-    since: float
-    tried: bool
 
 
 def watch(
@@ -78,13 +60,12 @@ def watch(
         raise UserError(f"{printable(folder)} is no folder; name the one that images are written to")
     height, width, channels = scorer.image_shape
     scorer.score(np.zeros((batch_size(scorer.patches), height, width, channels), np.uint8), 1)  # the first takes longer
-    told: SimpleQueue[tuple[Path, bool]] = SimpleQueue()
-    with _told_of(folder, told), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with events_in(folder) as events, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         started = time.time()
-        files = _Files(folder, known)
+        files = ArrivingFiles(folder, known)
         files.search()
         while not stopped.is_set():
-            files.hear(told)
+            files.hear(events)
             together = files.whole(BATCH if scorer.patches is None else 1)
             changed = [_changed(path) for path in together]
             each = map if len(together) == 1 else pool.map
@@ -96,149 +77,11 @@ def watch(
                 yield Arrival(verdict, None if at is None else time.time() - at)
 
 
-class _Files:
-    """What is known of the folder's files: which are whole, which wait, which are done."""
-
-    def __init__(self, folder: Path, known: Callable[[Path], bool]) -> None:
-        self.folder, self.known = folder, known
-        self.done: set[Path] = set()
-        self.waiting: dict[Path, _Waiting] = {}
-        self.ready: deque[Path] = deque()  # whole
-        self.tried: set[Path] = set()
-        self.searched = -SEARCH
-
-    def search(self) -> None:
-        """Finds what nobody told of."""
-        self.searched = time.monotonic()
-        for path in images_below(self.folder):
-            self.add(path, closed=False)
-
-    def add(self, path: Path, *, closed: bool) -> None:
-        """Takes note of an image file: at once if it was closed, once it has settled if not."""
-        if path in self.done:
-            return
-        if self.known(path):
-            self.done.add(path)
-            return
-        if closed and path not in self.ready:
-            self.waiting.pop(path, None)
-            self.ready.appendleft(path)  # before what has lain here for long
-        elif not closed and path not in self.waiting and path not in self.ready:
-            if like := _like(path):
-                age = max(0.0, time.time() - like[1] / 1e9)  # of what was there first, it is known
-                self.waiting[path] = _Waiting(like, time.monotonic() - age, tried=False)
-            elif path.is_dir():  # one that cannot be read: no other is among the files
-                self.ready.append(path)
-
-    def hear(self, told: "SimpleQueue[tuple[Path, bool]]") -> None:
-        """Takes note of what was told, waiting a moment for it if there is nothing else to do."""
-        self.settle()
-        with suppress(Empty):
-            path, closed = told.get(timeout=0 if self.ready else TICK)
-            while True:
-                if path.is_dir():
-                    self.searched = -SEARCH  # files may have been in it before it was watched
-                elif not _is_left_out(path, self.folder) and is_image(path):
-                    self.add(path, closed=closed)
-                path, closed = told.get_nowait()
-        if time.monotonic() - self.searched >= SEARCH:
-            self.search()
-
-    def settle(self) -> None:
-        """Finds out which of the files that wait have not changed for long enough."""
-        now = time.monotonic()
-        for path, file in list(self.waiting.items()):
-            like = _like(path)
-            if like is None:
-                del self.waiting[path]  # a name that was for the time of writing
-            elif like != file.like:
-                self.waiting[path] = _Waiting(like, now, tried=False)
-            elif now - file.since >= (PATIENCE if file.tried else SETTLE):
-                del self.waiting[path]
-                self.ready.append(path)
-                if file.tried:
-                    self.tried.add(path)
-
-    def whole(self, most: int) -> list[Path]:
-        """The next files that are whole; they count as done."""
-        taken = [self.ready.popleft() for _ in range(min(most, len(self.ready)))]
-        self.done.update(taken)
-        return taken
-
-    def gives_up(self, path: Path) -> bool:
-        """Whether a file that cannot be read is to be called unusable; else it waits to change, or to be gone."""
-        like = _like(path)
-        if path in self.tried or (like is None and path.exists()):  # no file: a pipe, say
-            return True
-        self.done.discard(path)
-        if like is not None:
-            self.waiting[path] = _Waiting(like, time.monotonic(), tried=True)
-        return False
-
-
-def _like(path: Path) -> tuple[int, int] | None:
-    """Size and time of a regular file; None of anything else."""
-    with suppress(OSError):
-        if path.is_file():
-            found = path.stat()
-            return found.st_size, found.st_mtime_ns
-    return None
-
-
 def _changed(path: Path) -> float | None:
     """When a file was last written to or renamed, by the system's clock."""
     with suppress(OSError):
         return path.stat().st_ctime
     return None
-
-
-def _is_left_out(path: Path, folder: Path) -> bool:
-    """Whether a file is hidden, or one of the copies that systems make, as `images_below` leaves them out."""
-    return any(part.startswith(".") or part in COPIES for part in path.relative_to(folder).parts)
-
-
-@contextmanager
-def _told_of(folder: Path, told: "SimpleQueue[tuple[Path, bool]]") -> Iterator[None]:
-    """What happens in a folder is put into a queue: a path, and whether a file of that name is whole."""
-    from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEventHandler
-
-    watched = Path(os.path.abspath(folder))  # noqa: PTH100 (links stay as they are)
-
-    class Handler(FileSystemEventHandler):
-        def on_any_event(self, event: Any) -> None:
-            whole = isinstance(event, FileClosedEvent) or (isinstance(event, FileMovedEvent) and _tells_closing())
-            if event.event_type in ("created", "modified", "moved", "closed"):
-                path = folder / Path(os.fsdecode(event.dest_path or event.src_path)).relative_to(watched)
-                if not event.is_directory or event.event_type != "modified":
-                    told.put((path, whole))
-
-    observer = _observer()
-    observer.schedule(Handler(), os.fspath(watched), recursive=True)
-    try:
-        observer.start()
-    except OSError as error:
-        raise UserError(f"{printable(folder)} cannot be watched: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        observer.stop()
-        observer.join()
-
-
-def _tells_closing() -> bool:
-    """Whether the system tells when a file that was written to is closed."""
-    return sys.platform == "linux"
-
-
-def _observer() -> Any:
-    """An observer of watchdog's; on Linux, with what is moved in from elsewhere told as moved, and so as whole."""
-    if _tells_closing():
-        from watchdog.observers.inotify import InotifyObserver
-
-        return InotifyObserver(generate_full_events=True)
-    from watchdog.observers import Observer
-
-    return Observer()
 
 
 @contextmanager

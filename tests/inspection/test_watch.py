@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event, Timer
 
 import jax
@@ -18,6 +19,7 @@ from photographs import picture, save
 
 from sagan_jax import cli
 from sagan_jax.errors import UserError
+from sagan_jax.inspection import arriving_files
 from sagan_jax.inspection import watch as watching
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.inspection.watch import latencies, watch
@@ -46,9 +48,9 @@ def watched(folder, **options):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(watching, "PATIENCE", 0.1)
-    monkeypatch.setattr(watching, "SETTLE", 0.1)
-    monkeypatch.setattr(watching, "SEARCH", 0.2)
+    monkeypatch.setattr(arriving_files, "PATIENCE", 0.1)
+    monkeypatch.setattr(arriving_files, "SETTLE", 0.1)
+    monkeypatch.setattr(arriving_files, "SEARCH", 0.2)
 
 
 def test_files_that_are_there_come_first_and_each_has_the_verdict_of_score(tmp_path, quick):
@@ -65,7 +67,7 @@ def test_files_that_are_there_come_first_and_each_has_the_verdict_of_score(tmp_p
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of files that are closed")
 def test_a_file_is_whole_when_it_is_closed_or_moved_into_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(watching, "SETTLE", 1000.0)  # so that nothing but what the system tells counts
+    monkeypatch.setattr(arriving_files, "SETTLE", 1000.0)  # so that nothing but what the system tells counts
     folder = tmp_path / "in"
     (folder / "@eaDir").mkdir(parents=True)
     whole = save(tmp_path / "whole.png", picture(1)).read_bytes()
@@ -89,10 +91,10 @@ def test_a_file_is_whole_when_it_is_closed_or_moved_into_place(tmp_path, monkeyp
 
 def test_what_nobody_tells_of_is_found_once_it_has_settled(tmp_path, quick, monkeypatch):
     @contextmanager
-    def untold(folder, told):
-        yield
+    def no_events(folder):
+        yield SimpleQueue()
 
-    monkeypatch.setattr(watching, "_told_of", untold)
+    monkeypatch.setattr(watching, "events_in", no_events)
     with watched(tmp_path) as (arrivals, _):
         save(tmp_path / "a.png", picture(1))
         assert Path(next(arrivals).verdict.file).name == "a.png"
@@ -111,8 +113,8 @@ def test_a_file_that_cannot_be_read_costs_a_line_and_nothing_else(tmp_path, quic
 
 def test_a_folder_that_cannot_be_read_is_told_of_once(tmp_path, quick, monkeypatch):
     (tmp_path / "barred").mkdir()
-    searched = watching.images_below
-    monkeypatch.setattr(watching, "images_below", lambda folder: [*searched(folder), tmp_path / "barred"])
+    searched = arriving_files.images_below
+    monkeypatch.setattr(arriving_files, "images_below", lambda folder: [*searched(folder), tmp_path / "barred"])
     with watched(tmp_path) as (arrivals, stopped):
         assert next(arrivals).verdict[:2] == (str(tmp_path / "barred"), "unusable")
         save(tmp_path / "good.png", picture(1))
@@ -122,7 +124,7 @@ def test_a_folder_that_cannot_be_read_is_told_of_once(tmp_path, quick, monkeypat
 
 
 def test_a_file_closed_too_early_is_scored_when_it_is_whole(tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(watching, "PATIENCE", 1000.0)
+    monkeypatch.setattr(arriving_files, "PATIENCE", 1000.0)
     content = save(tmp_path / "source" / "a.png", picture(1)).read_bytes()
     folder = tmp_path / "in"
     folder.mkdir()
@@ -183,16 +185,16 @@ def test_the_command_ends_clean_when_stopped_and_goes_on_without_scoring_twice(r
                     save(folder / f"{number}.png", picture(number))
                 if len(lines) == 2:
                     process.send_signal(stop)
-            told = process.stderr.read()
-        return process.returncode, lines, told
+            errors = process.stderr.read()
+        return process.returncode, lines, errors
 
-    code, first, told = watch_for(1, stop=signal.SIGTERM)
-    assert (code, len(first)) == (0, 2), told
-    assert "# 0 normal, 2 abnormal, 0 unusable; from a file's close to its verdict: p50 " in told
+    code, first, errors = watch_for(1, stop=signal.SIGTERM)
+    assert (code, len(first)) == (0, 2), errors
+    assert "# 0 normal, 2 abnormal, 0 unusable; from a file's close to its verdict: p50 " in errors
     assert out.read_text() == "".join(first)
     save(folder / "2.png", picture(2))
-    code, second, told = watch_for(3, stop=signal.SIGINT)
-    assert (code, len(second)) == (0, 2), told
+    code, second, errors = watch_for(3, stop=signal.SIGINT)
+    assert (code, len(second)) == (0, 2), errors
     assert out.read_text() == "".join([*first, *second])
     assert sorted(Path(json.loads(line)["file"]).name for line in (*first, *second)) == [f"{i}.png" for i in range(4)]
     score = ["score", str(run), str(folder), f"--out={tmp_path / 'a.csv'}", "--method=mean_detector:METHOD"]
@@ -205,6 +207,6 @@ def test_the_command_ends_clean_when_stopped_and_goes_on_without_scoring_twice(r
 def test_pictures_do_not_go_where_they_would_be_scored(run, tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
-    for maps, said in ((folder / "maps", "pictures would be scored"), (tmp_path, "where the pictures are to go")):
+    for maps, why in ((folder / "maps", "pictures would be scored"), (tmp_path, "where the pictures are to go")):
         assert cli.main(["watch", str(run), str(folder), f"--maps={maps}", "--method=mean_detector:METHOD"]) == 2
-        assert said in capsys.readouterr().err
+        assert why in capsys.readouterr().err

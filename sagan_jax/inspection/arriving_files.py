@@ -1,0 +1,128 @@
+"""Which files of a watched folder are whole, which may not be yet, and which are done.
+
+A file is whole when its writer has closed it or renamed it into place, which Linux tells of local disks (inotify). What
+is told of otherwise, or not at all (another system, a network's disk, a file that was there first), is whole once its
+size and time have not changed for `SETTLE` seconds. One that cannot be read is tried again when it changes, and called
+unusable once it has not changed for `PATIENCE` seconds: it may have been closed and not finished.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from sagan_jax.data.file_list import images_below
+from sagan_jax.data.image_format import COPIES, is_image
+
+SETTLE, PATIENCE = 0.5, 2.0  # seconds
+SEARCH = 2.0  # seconds between searches of the folder for what nobody told of
+TICK = 0.05  # seconds that a stop waits at most
+LOOKED_AT = 64  # files that wait, looked at in turn while others are whole: however many wait, those are not kept
+
+
+class _Waiting(NamedTuple):
+    """A file that may not be whole: what it is like, since when, and whether it was tried already."""
+
+    like: tuple[int, int]
+    since: float
+    tried: bool
+
+
+class ArrivingFiles:
+    """What is known of the folder's files: which are whole, which wait, which are done."""
+
+    def __init__(self, folder: Path, known: Callable[[Path], bool]) -> None:
+        self.folder, self.known = folder, known
+        self.done: set[Path] = set()
+        self.waiting: OrderedDict[Path, _Waiting] = OrderedDict()  # the next to be looked at first
+        self.ready: OrderedDict[Path, None] = OrderedDict()  # whole, the next first
+        self.tried: set[Path] = set()
+        self.searched = -SEARCH
+
+    def search(self) -> None:
+        """Finds what nobody told of."""
+        self.searched = time.monotonic()
+        for path in images_below(self.folder):
+            self.add(path, closed=False)
+
+    def add(self, path: Path, *, closed: bool) -> None:
+        """Takes note of an image file: at once if it was closed, once it has settled if not."""
+        if path in self.done:
+            return
+        if self.known(path):
+            self.done.add(path)
+            return
+        if closed and path not in self.ready:
+            self.waiting.pop(path, None)
+            self.ready[path] = None
+            self.ready.move_to_end(path, last=False)  # before what has lain here for long
+        elif not closed and path not in self.waiting and path not in self.ready:
+            if like := _like(path):
+                age = max(0.0, time.time() - like[1] / 1e9)  # of what was there first, it is known
+                self.waiting[path] = _Waiting(like, time.monotonic() - age, tried=False)
+            elif path.is_dir():  # one that cannot be read: no other is among the files
+                self.ready[path] = None
+
+    def hear(self, events: "SimpleQueue[tuple[Path, bool]]") -> None:
+        """Takes note of what the system tells, waiting a moment for it if there is nothing else to do."""
+        self.settle()
+        with suppress(Empty):
+            path, closed = events.get(timeout=0 if self.ready else TICK)
+            while True:
+                if path.is_dir():
+                    self.searched = -SEARCH  # files may have been in it before it was watched
+                elif not _is_left_out(path, self.folder) and is_image(path):
+                    self.add(path, closed=closed)
+                path, closed = events.get_nowait()
+        if time.monotonic() - self.searched >= SEARCH:
+            self.search()
+
+    def settle(self) -> None:
+        """Finds out which of the files that wait have not changed for long enough."""
+        now = time.monotonic()
+        for _ in range(min(len(self.waiting), LOOKED_AT) if self.ready else len(self.waiting)):
+            path, file = self.waiting.popitem(last=False)
+            like = _like(path)
+            if like is None:
+                continue  # a name that was for the time of writing
+            if like != file.like:
+                self.waiting[path] = _Waiting(like, now, tried=False)
+            elif now - file.since < (PATIENCE if file.tried else SETTLE):
+                self.waiting[path] = file
+            else:
+                self.ready[path] = None
+                if file.tried:
+                    self.tried.add(path)
+
+    def whole(self, most: int) -> list[Path]:
+        """The next files that are whole; they count as done."""
+        taken = [self.ready.popitem(last=False)[0] for _ in range(min(most, len(self.ready)))]
+        self.done.update(taken)
+        return taken
+
+    def gives_up(self, path: Path) -> bool:
+        """Whether a file that cannot be read is to be called unusable; else it waits to change, or to be gone."""
+        like = _like(path)
+        if path in self.tried or (like is None and path.exists()):  # no file: a pipe, say
+            return True
+        self.done.discard(path)
+        if like is not None:
+            self.waiting[path] = _Waiting(like, time.monotonic(), tried=True)
+        return False
+
+
+def _like(path: Path) -> tuple[int, int] | None:
+    """Size and time of a regular file; None of anything else."""
+    with suppress(OSError):
+        if path.is_file():
+            found = path.stat()
+            return found.st_size, found.st_mtime_ns
+    return None
+
+
+def _is_left_out(path: Path, folder: Path) -> bool:
+    """Whether a file is hidden, or one of the copies that systems make, as `images_below` leaves them out."""
+    return any(part.startswith(".") or part in COPIES for part in path.relative_to(folder).parts)
