@@ -40,7 +40,8 @@ def watch(
 ) -> Iterator[Arrival]:
     """Verdicts on the images in a folder and its folders, those that are there and those to come, each name once.
 
-    Hidden files are left out, and so is what does not look like an image.
+    One that was unusable has a further verdict once it has changed. Hidden files are left out, and so is what does not
+    look like an image.
 
     Args:
         scorer: What scores them; with maps, if they are drawn.
@@ -73,6 +74,8 @@ def watch(
             ready = [file for file in decoded if file.image is not None or files.gives_up(file.path)]
             times = {path: at for path, at in zip(together, changed, strict=True) if at is not None and at >= started}
             for file, verdict in zip(ready, judge_decoded(scorer, ready, limit, draw), strict=True):
+                if verdict.verdict == "unusable":
+                    files.unusable[file.path] = together[file.path]
                 at = times.get(file.path)
                 yield Arrival(verdict, None if at is None else time.time() - at)
 

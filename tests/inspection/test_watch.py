@@ -1,11 +1,8 @@
 """A folder that is watched: what is whole gets its verdict, once."""
 
-import csv
-import json
 import os
-import signal
-import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -17,7 +14,6 @@ import pytest
 from mean_detector import MEAN
 from photographs import picture, save
 
-from sagan_jax import cli
 from sagan_jax.errors import UserError
 from sagan_jax.inspection import arriving_files
 from sagan_jax.inspection import watch as watching
@@ -89,6 +85,53 @@ def test_a_file_is_whole_when_it_is_closed_or_moved_into_place(tmp_path, monkeyp
         assert Path(next(arrivals).verdict.file).name == "moved.png"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of files that are closed")
+def test_a_file_whose_writer_pauses_is_scored_when_it_is_closed(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(arriving_files, "SEARCH", 1000.0)  # a search may come before the system's word
+    monkeypatch.setattr(arriving_files, "SETTLE", 0.3)
+    whole = save(tmp_path / "whole.bmp", picture(1)).read_bytes()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with watched(folder) as (arrivals, _):
+        os.utime(save(folder / "first.png", picture(2)), (0, 0))
+        next(arrivals)  # from now on the folder is watched
+        with (folder / "empty.bmp").open("wb") as empty, (folder / "reserved.bmp").open("wb") as reserved:
+            reserved.truncate(len(whole))
+            reserved.write(whole[: len(whole) // 3])
+            reserved.flush()
+            begun, number = time.monotonic(), 0
+            while time.monotonic() - begun < 3 * (arriving_files.SETTLE + arriving_files.PATIENCE):
+                number += 1
+                save(folder / f"{number}.png", picture(2))
+                assert Path(next(arrivals).verdict.file).name == f"{number}.png"
+            reserved.write(whole[len(whole) // 3 :])
+            empty.write(whole)
+        found = [next(arrivals).verdict for _ in range(2)]
+        assert {Path(verdict.file).name for verdict in found} == {"empty.bmp", "reserved.bmp"}
+        (expected,) = judge_files(SCORER, [tmp_path / "whole.bmp"], LIMIT)
+        assert {verdict.score for verdict in found} == {expected.score}
+        os.link(tmp_path / "whole.bmp", folder / "linked.bmp")  # a name that is new, of a file that nobody closes
+        assert next(arrivals).verdict._replace(file="") == expected._replace(file="")
+
+
+def test_a_file_that_was_unusable_has_a_further_verdict_once_it_is_whole(tmp_path, quick):
+    content = save(tmp_path / "whole.png", picture(1)).read_bytes()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "a.png"
+    path.write_bytes(content[:200])
+    with watched(folder) as (arrivals, stopped):
+        assert next(arrivals).verdict[:2] == (str(path), "unusable")
+        with path.open("ab") as rest:
+            rest.write(content[200:])
+        assert next(arrivals).verdict[:2] == (str(path), "normal")
+        path.write_bytes(content[:300])  # a verdict that is none of unusable stays
+        save(folder / "b.png", picture(2))
+        assert Path(next(arrivals).verdict.file).name == "b.png"
+        stopped.set()
+        assert list(arrivals) == []
+
+
 def test_what_nobody_tells_of_is_found_once_it_has_settled(tmp_path, quick, monkeypatch):
     @contextmanager
     def no_events(folder):
@@ -155,58 +198,3 @@ def test_latencies_are_the_median_and_the_99th_percentile():
     seconds = [i / 1000 for i in range(101)]
     assert latencies(seconds) == "from a file's close to its verdict: p50 50 ms, p99 99 ms (101 files)"
     assert latencies([]) == "no file came"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("watched")
-    for i in range(20):
-        save(root / f"train/good/{i:03d}.png", picture(i))
-    small = ["--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
-    method = "--method=mean_detector:METHOD"
-    assert cli.main(["train", str(root), method, *small, f"--out={root / 'run'}"]) == 0
-    return root / "run"
-
-
-def test_the_command_ends_clean_when_stopped_and_goes_on_without_scoring_twice(run, tmp_path):
-    folder, out = tmp_path / "in", tmp_path / "verdicts.jsonl"
-    save(folder / "0.png", picture(0))
-    command = [sys.executable, "-m", "sagan_jax", "watch", str(run), str(folder), f"--out={out}"]
-    command += ["--method=mean_detector:METHOD"]
-    places = [str(Path(cli.__file__).parent.parent), str(Path(__file__).parent.parent)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
-
-    def watch_for(number, *, stop):
-        with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
-            lines = []
-            for line in process.stdout:
-                lines.append(line)
-                if len(lines) == 1:
-                    save(folder / f"{number}.png", picture(number))
-                if len(lines) == 2:
-                    process.send_signal(stop)
-            errors = process.stderr.read()
-        return process.returncode, lines, errors
-
-    code, first, errors = watch_for(1, stop=signal.SIGTERM)
-    assert (code, len(first)) == (0, 2), errors
-    assert "# 0 normal, 2 abnormal, 0 unusable; from a file's close to its verdict: p50 " in errors
-    assert out.read_text() == "".join(first)
-    save(folder / "2.png", picture(2))
-    code, second, errors = watch_for(3, stop=signal.SIGINT)
-    assert (code, len(second)) == (0, 2), errors
-    assert out.read_text() == "".join([*first, *second])
-    assert sorted(Path(json.loads(line)["file"]).name for line in (*first, *second)) == [f"{i}.png" for i in range(4)]
-    score = ["score", str(run), str(folder), f"--out={tmp_path / 'a.csv'}", "--method=mean_detector:METHOD"]
-    assert cli.main(score) == 1  # two are abnormal
-    with (tmp_path / "a.csv").open() as file:
-        scores = {row["file"]: np.float32(row["score"]) for row in csv.DictReader(file)}
-    assert {row["file"]: np.float32(row["score"]) for row in map(json.loads, (*first, *second))} == scores
-
-
-def test_pictures_do_not_go_where_they_would_be_scored(run, tmp_path, capsys):
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for maps, why in ((folder / "maps", "pictures would be scored"), (tmp_path, "where the pictures are to go")):
-        assert cli.main(["watch", str(run), str(folder), f"--maps={maps}", "--method=mean_detector:METHOD"]) == 2
-        assert why in capsys.readouterr().err
