@@ -236,7 +236,7 @@ def account_for(
         folder: The run's.
         load: From the side of the images in pixels to the run's set.
         sizes: Of test batches in order, beside that of training.
-        test_images: Score so many of the run's test images, evenly spread; by default all.
+        test_images: Score this many of the run's test images, evenly spread; by default all.
 
     Raises:
         UserError: If there is no finished run, or it is of another set.

@@ -48,9 +48,9 @@ class Benchmark:
     arithmetics: tuple[Arithmetic, ...] | None = None
     """How products are computed; by default float32 on a CPU, and all three on an accelerator."""
     epoch_images: int | None = None
-    """Time a whole epoch of so many images of 32 px; 0 is none. By default 45,000 on an accelerator, none on a CPU."""
+    """Time an epoch of this many images of 32 px; 0 is none. By default 45,000 on an accelerator, none on a CPU."""
     models: int | None = None
-    """Time so many models as one program; 0 is none. By default 10 on an accelerator, none on a CPU."""
+    """Time this many models as one program; 0 is none. By default 10 on an accelerator, none on a CPU."""
     out: Path = Path("experiments/results/benchmark.json")
     """The JSON file."""
 
@@ -142,7 +142,7 @@ def epoch_seconds(images: int, arithmetic: Arithmetic) -> float:
 
 
 def many_models(models: int, steps: int, arithmetic: Arithmetic, rounds: int) -> dict[str, float]:
-    """Images a second of so many models at 32 px, batch 32: one after the other, in turn, side by side."""
+    """Images a second of that many models at 32 px, batch 32: one after the other, in turn, side by side."""
     from experiments import many
 
     use(arithmetic)

@@ -84,7 +84,7 @@ class ScoringBenchmark:
 
 
 def write_photographs(folder: Path, count: int) -> list[Path]:
-    """So many different JPEGs of a megapixel, cut from real photographs, mirrored and enlarged a little."""
+    """That many different JPEGs of a megapixel, cut from real photographs, mirrored and enlarged a little."""
     import numpy as np
     from PIL import Image, ImageOps
     from sklearn.datasets import load_sample_images

@@ -41,7 +41,7 @@ class Better(ClassLeftOut):
     abnormal: str = "all"
     """The classes to be found, with commas between them; 'all' takes every class in turn."""
     network_images: int | None = None
-    """Train the network, but not what is fitted beside it, on the first so many of a random order; by default all."""
+    """Train the network, but not what is fitted beside it, on the first ones of a random order; by default all."""
     model: SaganConfig = field(default_factory=SaganConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     density: DensityConfig = field(default_factory=DensityConfig)

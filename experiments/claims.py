@@ -16,7 +16,7 @@ from pathlib import Path
 TOUCHED = 30.0
 """Seconds between two signs of life."""
 STALE = 300.0
-"""After so many seconds without one, the claim of another machine counts for nothing."""
+"""After this many seconds without one, the claim of another machine counts for nothing."""
 
 
 @contextmanager

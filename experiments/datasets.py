@@ -91,9 +91,9 @@ class ThinningConfig:
     """How much of a set is used."""
 
     train_images: int | None = None
-    """Train on so many images, evenly spread; by default all."""
+    """Train on this many images, evenly spread; by default all."""
     test_images: int | None = None
-    """Judge by so many test images, evenly spread; by default all."""
+    """Judge by this many test images, evenly spread; by default all."""
 
     def thin(self, split: "Split") -> "Split":
         """The part of a split that is used."""

@@ -2,7 +2,7 @@
 
     python -m experiments.many
 
-The same SAGAN, so many times, over shared images: `alone` takes a model's steps and then the next one's, `map` every
+The same SAGAN, several times, over shared images: `alone` takes a model's steps and then the next one's, `map` every
 model's first step, then every model's second, and `vmap` all models' steps at once. They are timed in turn, round by
 round, and medians are compared.
 
@@ -81,7 +81,7 @@ class Many:
 
 
 def calls(case: ManyCase, steps: int, precision: Precision = "float32") -> dict[str, Callable[[], Any]]:
-    """Each way of taking so many steps of every model."""
+    """Each way of taking that many steps of every model."""
     import jax
     import jax.numpy as jnp
     import numpy as np

@@ -115,7 +115,7 @@ def counts(settings: RunSettings, run: CellRun) -> tuple[int, int, int]:
 
 
 def cell_kind(settings: RunSettings, run: CellRun, classes: int) -> Kind:
-    """What a cell is run with, beside that of so many other classes; the detector is the one of the run itself."""
+    """What a cell is run with, beside that of the other classes; the detector is the one of the run itself."""
     from sagan_jax.runs.prepare import make_detector
 
     variant, training = VARIANTS[run.method], settings.training(run)
@@ -128,7 +128,7 @@ def cell_kind(settings: RunSettings, run: CellRun, classes: int) -> Kind:
 
 
 def models_at_once(kind: Kind, models: int) -> int:
-    """How many of so many models the device trains as one program without running out of memory; all on a CPU."""
+    """How many of the models the device trains as one program without running out of memory; all on a CPU."""
     limit = device_memory()
     image_bytes = kind.shared * kind.image_shape[0] * kind.image_shape[1] * kind.image_shape[2]
     while limit is not None and models > 1:

@@ -48,7 +48,7 @@ class BudgetSpent(BaseException):
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce(RunSettings):
-    """Plan and run the paper's Tables 2 and 3 within so many minutes, the most valuable cells first."""
+    """Plan and run the paper's Tables 2 and 3 within a number of minutes, the most valuable cells first."""
 
     budget_minutes: float
     """How long it may take, measuring included. What does not fit is named, with what it would take."""
@@ -216,7 +216,7 @@ class Limit:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[Limit]:
-    """Ends what is done in it after so many seconds; what a run has finished by then, whole epochs, is kept."""
+    """Ends what is done in it after that many seconds; what a run has finished by then, whole epochs, is kept."""
 
     def end(number: int, frame: object) -> None:
         raise BudgetSpent

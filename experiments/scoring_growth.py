@@ -3,7 +3,7 @@
     pip install -e '.[ray]' -c constraints.txt
     python -m experiments.scoring_growth --out=experiments/results/scoring_growth.csv
 
-Each point is a process of its own that scores so many JPEGs with so many actors, by `sagan score --ray=local`, or
+Each point is a process of its own that scores JPEGs with a number of actors, by `sagan score --ray=local`, or
 without Ray (0 actors). The network, SAGAN as it is on photographs by default, is not trained: speed does not depend on
 it. There are 16 different photographs, each under many names: each name is read and decoded by itself. Beside the
 seconds by the clock there are those of processors, of all processes together, Ray's own among them: other work on the
@@ -91,7 +91,7 @@ class ScoringCost(NamedTuple):
 
 
 def prepare_folder(folder: Path, count: int, size: int) -> None:
-    """A run, and a list of so many photographs, in a folder."""
+    """A run, and a list of that many photographs, in a folder."""
     from PIL import Image
 
     if not (folder / "photographs").exists():
@@ -108,7 +108,7 @@ def prepare_folder(folder: Path, count: int, size: int) -> None:
 
 
 def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[ScoringCost, str]:
-    """Scores so many photographs, in this process and its actors; gives what it took and the device."""
+    """Scores that many photographs, in this process and its actors; gives what it took and the device."""
     from sagan_jax import device
     from sagan_jax.cli import main
 
@@ -132,7 +132,7 @@ def measure_scoring(folder: Path, count: int, actors: int, size: int) -> tuple[S
 
 
 def start_ray(processors: int) -> None:
-    """Starts a Ray of so many, again if a busy machine took longer than the half minute that Ray allows."""
+    """Starts a Ray of that many, again if a busy machine took longer than the half minute that Ray allows."""
     import ray
 
     for _ in range(PATIENCE):

@@ -69,7 +69,7 @@ def models_that_fit(bytes_limit: int, image_bytes: int, program_bytes: int, mode
     Args:
         bytes_limit: Of the device.
         image_bytes: What the images take, however many models there are.
-        program_bytes: What a program of so many models takes, images included.
+        program_bytes: What a program of that many models takes, images included.
         models: How many.
 
     Returns:
@@ -81,7 +81,7 @@ def models_that_fit(bytes_limit: int, image_bytes: int, program_bytes: int, mode
 
 @lru_cache
 def program_memory(kind: Kind, models: int) -> int:
-    """Bytes a program of so many models takes, by its compiler, which caches it on disk; 0 if it does not say."""
+    """Bytes a program of that many models takes, by its compiler, which caches it on disk; 0 if it does not say."""
     import jax
     import jax.numpy as jnp
 
@@ -207,5 +207,5 @@ def arithmetic(kind: Kind) -> float:
 
 
 def reckoned(known: Speed, times: float) -> Speed:
-    """The speed of a kind that takes so many times the arithmetic of one that was measured."""
+    """The speed of a kind that takes that many times the arithmetic of one that was measured."""
     return known._replace(training=known.training / times, scoring=known.scoring / times, measured=False)

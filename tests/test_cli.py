@@ -105,7 +105,7 @@ def test_pieces_of_one_photograph_are_held_out_together(tmp_path, capsys):
         save(tmp_path / f"crops/train/good/{i // 3:02}_{'abc'[i % 3]}.png", picture(i))
     train = ["train", str(tmp_path / "crops"), *SMALL, "--validation-fraction=0.5", f"--out={tmp_path / 'run'}"]
     assert main([*train[:-1], f"--out={tmp_path / 'alone'}"]) == 0
-    assert "by their names the 60 normal training images are of 20 things" in capsys.readouterr().out
+    assert "judging by their names, the 60 normal training images are of 20 things" in capsys.readouterr().out
     assert main([*train, r"--group=\d+"]) == 0
     assert "60 normal training images are of 20 groups (--group)" in capsys.readouterr().out
     config = json.loads((tmp_path / "run/config.json").read_text())

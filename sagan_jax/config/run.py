@@ -38,8 +38,8 @@ class FolderConfig:
     """A regular expression that finds in an image's path which photograph, film or part it is of. Normal images of one
     are held out together, so that those held out are new to the model; by default each is held out on its own."""
     jpeg_margin: int | None = None
-    """Decode JPEGs at half, a quarter or an eighth of their size if that leaves both sides so many times as long as
-    --size; 0 decodes them whole. By default 2, or what the run that is continued has. Kept with the run."""
+    """Decode JPEGs at half, a quarter or an eighth of their size if that leaves both sides at least this many times as
+    long as --size; 0 decodes them whole. By default 2, or what the run that is continued has. Kept with the run."""
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
@@ -49,7 +49,7 @@ class FolderConfig:
         try:
             re.compile(self.group or "")
         except re.error as error:
-            raise UserError(f"--group={self.group} is no regular expression: {error}") from error
+            raise UserError(f"--group={self.group} is not a valid regular expression: {error}") from error
         margin = self.jpeg_margin
         require(margin is None or 0 <= margin <= 1000, "jpeg_margin", margin, "from 0 to 1000")
         if self.patch is None:
@@ -111,7 +111,7 @@ class HardwareConfig:
     """Decode training photographs again in each epoch while the step runs: only if, decoded, they would take more than
     a quarter of the memory (auto), or always, or never. Images that are in memory anyway, as from TFDS, stay there."""
     devices: int | None = None
-    """Split each batch over so many devices; by default one, or in a run over several hosts all there are. With
+    """Split each batch over this many devices; by default one, or in a run over several hosts all there are. With
     --device=cpu the devices are threads of this machine."""
     coordinator: str | None = None
     """For a run over several hosts, started on each: host:port of the first, or auto, which asks the cluster (Slurm,

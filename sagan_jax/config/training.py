@@ -50,7 +50,7 @@ class TrainingConfig:
     epochs: int = 15
     """Passes over the training images; after each, the model is judged on held-out images and kept."""
     steps: int | None = None
-    """Take exactly so many steps in all, spread evenly over the epochs, in place of a pass over the images an epoch."""
+    """Take this many steps in all, spread evenly over the epochs, in place of a pass over the images an epoch."""
     batch_size: int = 32
     """Images a step; by default that of the preset, or of the method's authors' code."""
     flip: bool = False

@@ -106,6 +106,6 @@ def reading_archive(path: Path, what: str) -> Iterator[None]:
 
 
 def require_labels_below(classes: int, labels: UInt8[np.ndarray, " n"]) -> None:
-    """Raises ValueError for a label that none of so many classes has."""
+    """Raises ValueError for a label that none of that many classes has."""
     if labels.max() >= classes:
         raise ValueError(f"it has the label {labels.max()}, and there are {classes} classes")

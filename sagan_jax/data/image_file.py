@@ -30,7 +30,7 @@ class Reading(NamedTuple):
         max_pixels: Images of more are refused unread.
         white: What is white in 16-bit grey files that do not declare it.
         jpeg_margin: A JPEG that is to be resized is decoded at half, a quarter or an eighth of its size where that
-            leaves both sides at least so many times as long as wanted; 0 decodes all of it, as older runs did.
+            leaves both sides at least this many times as long as wanted; 0 decodes all of it, as older runs did.
     """
 
     max_pixels: int = MAX_PIXELS

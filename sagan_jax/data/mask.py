@@ -76,7 +76,7 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
         brightness = _brightness(image)
         drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
     if not np.isfinite(brightness).all():
-        raise unusable(path, "the mask has values that are no numbers")
+        raise unusable(path, "the mask has values that are not numbers")
     height, width = brightness.shape
     if (height, width) != image_shape:
         raise unusable(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")

@@ -96,7 +96,7 @@ def take(images: np.ndarray | Photographs | Masks, indices: Int[np.ndarray, " co
 
 
 def even_part(images: Shaped[np.ndarray, "count *shape"], most: int) -> Shaped[np.ndarray, "part *shape"]:
-    """So many images at most, evenly spread over all."""
+    """At most that many of the images, evenly spread over all."""
     return images[np.unique(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int))]
 
 

@@ -147,7 +147,7 @@ def export_model(model: Model, form: str, path: str | Path) -> None:
     if path.exists():
         raise UserError(f"{printable(path)} exists; move it away or name another file with --out")
     if not path.parent.is_dir():
-        raise UserError(f"{printable(path.parent)} is no folder; make it or name another file with --out")
+        raise UserError(f"{printable(path.parent)} is not a folder; make it or name another file with --out")
     content = FORMATS[form](model)
     try:
         with replacing(path) as file:

@@ -106,13 +106,13 @@ def in_groups(split: Split, pattern: str | None) -> Split:
     found = f"{len(split.train)} normal training images are of {groups.group_count}"
     if pattern is None:
         note = (
-            f"by their names the {found} things; if these are photographs that were cut up, or films, held-out images "
-            f"are not new unless images of one are held out together: --group='{groups.pattern}'"
+            f"judging by their names, the {found} things; if these are photographs that were cut up, or films, held-out "
+            f"images are not new unless images of one are held out together: --group='{groups.pattern}'"
         )
         return split._replace(notes=(*split.notes, note))
     note = (
         f"the {found} groups (--group), each held out whole or not at all; images of one group tell less than as many "
-        "others, so false positives may lie further from the wanted rate than is said of so many images"
+        "others, so false positives may lie further from the wanted rate than the number of images suggests"
     )
     return split._replace(groups=groups, notes=(*split.notes, note))
 

@@ -54,7 +54,7 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             was cut off is scored anew.
 
     Raises:
-        UserError: If the suffix is none of these, the folder is not there, what has that name is no file of verdicts,
+        UserError: If the suffix is none of these, the folder is not there, what has that name is no such file,
             there is a part and it is not to be gone on with, or what is to be gone on with has something else in it
             than verdicts by this threshold, or another process is writing it. What is there stays as it is.
     """
@@ -162,7 +162,7 @@ def read_rows(path: Path, limit: float | None, suffix: str) -> tuple[list[dict[s
         other = next(others, None)
         whole = isinstance(rows, list) and all(tuple(row) == Verdict._fields for row in rows)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(f"{path} is no file of verdicts ({one_line(str(error))}); {anew}") from error
+        raise UserError(f"{path} is not a file of verdicts ({one_line(str(error))}); {anew}") from error
     if other is not None:
         raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {limit:.9g}; {anew}")
     if not whole or (is_part and not _begins_with(text, kept, suffix)):
@@ -207,7 +207,7 @@ def remaining(files: Sequence[_File], done: Counter[str]) -> list[_File]:
 
 
 def as_text(name: str) -> str:
-    """A file's name as text that any reader takes: a byte that is no UTF-8 becomes an escape."""
+    """A file's name as text that any reader takes: a byte that is not UTF-8 becomes an escape."""
     return name.encode(errors="backslashreplace").decode()
 
 

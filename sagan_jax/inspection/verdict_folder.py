@@ -104,7 +104,7 @@ def _read(files: list[Path], folder: Path, limit: float, schema: Any) -> Any:
             raise UserError(f"{folder} has something else in it than verdicts; {anew}")
         tables = [pq.ParquetFile(file).read(columns) for file in files]
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{folder} is no folder of verdicts ({one_line(str(error))}); {anew}") from error
+        raise UserError(f"{folder} is not a folder of verdicts ({one_line(str(error))}); {anew}") from error
     table = pa.concat_tables([schema.empty_table().select(columns), *tables])
     other = next((value for value in table["threshold"].unique().to_pylist() if not same_limit(value, limit)), None)
     if other is not None:

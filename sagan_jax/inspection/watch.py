@@ -58,7 +58,7 @@ def watch(
         UserError: If there is no such folder, or it cannot be watched.
     """
     if not folder.is_dir():
-        raise UserError(f"{printable(folder)} is no folder; name the one that images are written to")
+        raise UserError(f"{printable(folder)} is not a folder; name the one that images are written to")
     height, width, channels = scorer.image_shape
     scorer.score(np.zeros((batch_size(scorer.patches), height, width, channels), np.uint8), 1)  # the first takes longer
     with events_in(folder) as events, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

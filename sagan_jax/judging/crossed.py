@@ -11,11 +11,11 @@ from sagan_jax.detector import Detector, State
 from sagan_jax.judging.scoring import score_images
 
 ENOUGH = 200
-"""So many held-out images tell the rate of false positives well enough by themselves."""
+"""From this many held-out images on, they tell the rate of false positives well enough by themselves."""
 _FEWEST = 40
 """Of fewer images a half would say little about the other."""
 _HALF = 128
-"""So many images of each half are scored, at most."""
+"""At most this many images of each half are scored."""
 
 
 def crossed_scores(

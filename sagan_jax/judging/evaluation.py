@@ -34,9 +34,9 @@ from sagan_jax.judging.scoring import (
 )
 
 PART = 512
-"""So many images' maps are in memory at a time, at most."""
+"""How many images' maps are in memory at a time, at most."""
 PHOTOGRAPHS, PHOTOGRAPH_PIXELS = 256, 2**15
-"""So many normal photographs are looked at, at most, and about so many pixels of each map."""
+"""How many normal photographs are looked at, at most, and about how many pixels of each map."""
 REFERENCE_AUROC = "reference_auroc"
 REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "

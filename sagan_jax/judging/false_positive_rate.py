@@ -36,7 +36,7 @@ def rate_for(wanted: float | None, images: int) -> float:
 
 
 def expected_rate(held_out: int, false_positive_rate: float) -> Interval:
-    """The rate of false positives that a threshold set on so many normal images leads to.
+    """The rate of false positives that a threshold set on this many normal images leads to.
 
     The value is its mean over choices of those images, which is the wanted rate, or 1 / (n + 1) where that is more.
     The interval has the true rate of 95 of 100 choices: that of the r-th lowest of n scores is distributed as

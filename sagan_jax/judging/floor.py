@@ -154,6 +154,6 @@ def _scores(maps: np.ndarray) -> FloorScores:
 
 
 def _parts(images: Any) -> list[slice]:
-    """Consecutive parts of so many images, each small enough to be mapped at once."""
+    """Consecutive parts of this many images, each small enough to be mapped at once."""
     step = max(1, PART_NUMBERS // max(1, int(np.prod(images.shape[1:]))))
     return [slice(start, start + step) for start in range(0, len(images), step)]

@@ -137,7 +137,7 @@ def batch_scorer(detector: Detector, state: State, pictures: tuple[Picture, ...]
 
 
 def filled_up(score: ScoreBatch, images: UInt8[np.ndarray, "count height width channel"], batch_size: int) -> Scores:
-    """The scores of up to `batch_size` images by a program that takes just so many, as NumPy arrays."""
+    """The scores of up to `batch_size` images by a program that takes exactly that many, as NumPy arrays."""
     padding = np.zeros((batch_size - len(images), *images.shape[1:]), np.uint8)
     scores = score(np.concatenate([images, padding]), len(images))
     return jax.tree.map(lambda values: np.asarray(values)[: len(images)], scores)

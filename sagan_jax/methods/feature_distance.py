@@ -24,9 +24,9 @@ _CELL = 4
 _SHRINKAGE = 0.003
 """This share of the mean variance is added to each feature's, so that the covariance can be inverted."""
 _EXAMPLES, _EXAMPLE_CELLS = (16, 128), 65536
-"""So many normal images are compared with: the fewest and the most, and how many cells they have together between."""
+"""How many normal images are compared with: the fewest, the most, and in between so that they have this many cells."""
 _DIRECTIONS = 64
-"""Along so many directions features are compared with them: those in which normal ones vary most."""
+"""How many directions features are compared along: those in which normal ones vary most."""
 _BESIDE = 3
 """Side in cells of the square in which the nearest is looked for."""
 _LEAST_APART = 0.01
@@ -212,7 +212,7 @@ def _nearest(
 
 
 def _moved(maps: Float[Array, "batch height width channel"], row: int, column: int) -> Array:
-    """Maps of which each place has what is so many rows and columns further; beyond an edge, the edge comes again."""
+    """Maps of which each place has what is that many rows and columns further; beyond an edge, the edge comes again."""
     for axis, by in ((1, row), (2, column)):
         size = maps.shape[axis]
         rest = lax.slice_in_dim(maps, max(by, 0), size + min(by, 0), axis=axis)
@@ -222,6 +222,6 @@ def _moved(maps: Float[Array, "batch height width channel"], row: int, column: i
 
 
 def _inside(shape: tuple[int, int], row: int, column: int) -> Array:
-    """Which places have something so many rows and columns further, `bool [1, h, w]`."""
+    """Which places have something that many rows and columns further, `bool [1, h, w]`."""
     down, across = (np.eye(size, k=by).any(axis=1) for size, by in zip(shape, (row, column), strict=True))
     return jnp.asarray(np.outer(down, across)[None])

@@ -28,9 +28,9 @@ from sagan_jax.methods.feature_distance import (
 from sagan_jax.methods.repair_map import Level, fit_components, fit_level, no_components, no_level
 
 _HALF, _HALF_BATCH = 128, 32
-"""So many images of each half, at most, say what normal features and readings are; and how many go at a time."""
+"""At most this many images of each half say what normal features and readings are; and how many go at a time."""
 _CROSSED = 8
-"""So many images, and more, are read by what is known of others."""
+"""From this many images on, they are read by what is known of others."""
 
 
 class Normal(NamedTuple):

@@ -77,7 +77,7 @@ def skip_gan(generator: Callable[[int], nn.Module], config: AdversarialConfig, s
     """A generator with skips against SAGAN's discriminator: it reconstructs or, by its settings, repairs.
 
     Args:
-        generator: Makes it, for so many channels of its output.
+        generator: Makes it, for that many channels of its output.
         config: Its settings.
         steps: Training steps in all, for a decaying learning rate; None keeps it constant.
     """

@@ -48,7 +48,7 @@ class DoubleConv(nn.Module):
 class SaganGenerator(nn.Module):
     """The U-Net of the paper's figure 1: four levels down, four up, attention on the skips, no tanh.
 
-    The output of each level above the bottleneck is in Flax's collection "intermediates", for who asks for it.
+    The output of each level above the bottleneck is in Flax's collection "intermediates", for callers that ask for it.
 
     Attributes:
         channels: Channels of the reconstruction.

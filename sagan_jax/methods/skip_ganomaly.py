@@ -24,7 +24,8 @@ from sagan_jax.methods.restoration import skip_gan
 class SkipGanomalyGenerator(nn.Module):
     """pix2pix's U-Net, down to a single pixel: log2(side) levels of strided and of transposed convolutions, tanh.
 
-    The outputs of the levels of 4 x 4 pixels and more are in Flax's collection "intermediates", for who asks for them.
+    The outputs of the levels of 4 x 4 pixels and more are in Flax's collection "intermediates", for callers that ask
+    for them.
 
     Attributes:
         channels: Channels of the reconstruction.

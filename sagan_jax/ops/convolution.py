@@ -25,7 +25,7 @@ CACHED_BYTES = 2 * 2**20
 """Bytes of intermediate results held at once on a CPU."""
 
 NARROW = 2
-"""Convolutions of at most so many channels, in and out, take whole rows on a CPU."""
+"""Convolutions of at most this many channels, in and out, take whole rows on a CPU."""
 
 VECTOR = 16
 """The most floats that a vector of a CPU holds; the kernel of 3x3 convolutions takes channels in whole vectors."""

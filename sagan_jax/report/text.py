@@ -96,7 +96,7 @@ def threshold_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     expected = ""
     if bounds := limit.get("false_positive_rate_expected"):
-        expected = f"; so many lead to {bounds['low']:.1%} to {bounds['high']:.1%}, 19 times of 20"
+        expected = f"; with that many it comes out at {bounds['low']:.1%} to {bounds['high']:.1%}, 19 times out of 20"
     return [
         f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
         f"{': ' if called else ''}{', '.join(called)}",

@@ -209,7 +209,7 @@ def check_finite(totals: Totals, epoch: int, steps: int) -> None:
 
 
 def mean_metrics(totals: Totals, steps: int) -> dict[str, Any]:
-    """The mean of each metric over so many steps: a float, or a list over many models."""
+    """The mean of each metric over that many steps: a float, or a list over many models."""
     return {name: (np.asarray(value) / steps).tolist() for name, value in totals.sums.items()}
 
 

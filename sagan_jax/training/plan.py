@@ -53,7 +53,7 @@ class Plan(NamedTuple):
 
 
 def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int, steps: int | None = None) -> Plan:
-    """Plans an epoch over so many images: a permutation of its own for every epoch, cut into batches.
+    """Plans an epoch over that many images: a permutation of its own for every epoch, cut into batches.
 
     Args:
         key: The run's.

@@ -104,7 +104,7 @@ def _own_columns(sharding: Sharding, batch_size: int) -> Int[np.ndarray, " own"]
 def _own_photographs(
     photographs: Photographs, patches: Patches, needed: int, rng: np.random.Generator, host: int, hosts: int
 ) -> Int[np.ndarray, " photograph"]:
-    """The photographs that this host cuts in an epoch: of each pass over all, every so-manyth, until they are enough.
+    """The photographs that this host cuts in an epoch: of each pass over all every `hosts`-th, until they are enough.
 
     Args:
         photographs: All of them.

@@ -195,7 +195,7 @@ def nearest_distance(
 
 
 def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Float[Array, " count"]:
-    """The log distance of each of the first so many kept images to the nearest others of all."""
+    """The log distance of each of the first kept images, as many as that, to the nearest others of all."""
 
     def one(index: Array) -> Array:
         cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is not its own neighbour

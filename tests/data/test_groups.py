@@ -39,7 +39,7 @@ def test_an_expression_that_tells_no_groups_is_refused():
         groups_by("left", CROPS)
     with pytest.raises(UserError, match="puts all 4 images into one group"):
         groups_by("0", CROPS)
-    with pytest.raises(UserError, match=r"--group=\( is no regular expression: missing \)"):
+    with pytest.raises(UserError, match=r"--group=\( is not a valid regular expression: missing \)"):
         FolderConfig(group="(")
 
 

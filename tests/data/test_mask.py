@@ -34,7 +34,7 @@ def test_a_mask_in_which_zero_is_white_marks_where_it_is_zero(tmp_path, kind):
 
 def test_a_mask_of_what_is_no_number_is_refused(tmp_path):
     path = save(tmp_path / "m.tif", np.array([[np.nan, 1]], np.float32))
-    with pytest.raises(UserError, match="values that are no numbers"):
+    with pytest.raises(UserError, match="values that are not numbers"):
         read_mask(path, image_shape=(1, 2))
 
 

@@ -255,7 +255,7 @@ def test_what_cannot_be_written_is_refused_and_nothing_lost(model, tmp_path):
     for form, path, message in (
         ("pickle", tmp_path / "new", "format is 'pickle'; stablehlo, onnx, safetensors are allowed"),
         ("safetensors", there, "exists"),
-        ("safetensors", tmp_path / "none" / "new", "is no folder"),
+        ("safetensors", tmp_path / "none" / "new", "is not a folder"),
         ("safetensors", Path("/proc/new"), "cannot be written"),
     ):
         with pytest.raises(UserError, match=message):

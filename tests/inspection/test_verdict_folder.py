@@ -92,7 +92,7 @@ def test_other_folders_are_left_as_they_are(tmp_path):
     pq.write_table(pa.table({"file": ["a"]}), other / "x.parquet")
     (tmp_path / "text.parquet").mkdir()
     (tmp_path / "text.parquet/notes.txt").write_text("hello")
-    for name, why in (("other", "something else in it than verdicts"), ("text", "is no folder of verdicts")):
+    for name, why in (("other", "something else in it than verdicts"), ("text", "is not a folder of verdicts")):
         with pytest.raises(UserError, match=why), parquet_to(tmp_path / f"{name}.parquet", LIMIT, resume=True):
             pass
         assert len(list((tmp_path / f"{name}.parquet").iterdir())) == 1

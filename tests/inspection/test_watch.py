@@ -190,7 +190,7 @@ def test_what_has_a_verdict_from_before_is_left_out(tmp_path, quick):
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
-    with watched(tmp_path / "none") as (arrivals, _), pytest.raises(UserError, match="is no folder"):
+    with watched(tmp_path / "none") as (arrivals, _), pytest.raises(UserError, match="is not a folder"):
         next(arrivals)
 
 
