@@ -106,8 +106,8 @@ def in_groups(split: Split, pattern: str | None) -> Split:
     found = f"{len(split.train)} normal training images are of {groups.group_count}"
     if pattern is None:
         note = (
-            f"judging by their names, the {found} things; if these are photographs that were cut up, or films, held-out "
-            f"images are not new unless images of one are held out together: --group='{groups.pattern}'"
+            f"judging by their names, the {found} things; if these are photographs that were cut up, or films, "
+            f"held-out images are not new unless images of one are held out together: --group='{groups.pattern}'"
         )
         return split._replace(notes=(*split.notes, note))
     note = (

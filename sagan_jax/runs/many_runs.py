@@ -25,7 +25,6 @@ from sagan_jax.device import Machine
 from sagan_jax.errors import UserError
 from sagan_jax.ops import native
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.checkpoint import Checkpoint
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import (
@@ -127,15 +126,14 @@ def _train_many(
     images, places = _shared_images([prepared.split for prepared in runs])
     subsets = np.stack([place[prepared.kept] for place, prepared in zip(places, runs, strict=True)])
     with ExitStack() as stack:
-        states = [
+        opened = [
             stack.enter_context(open_run(prepared, folder, machine, output))
             for prepared, folder in zip(runs, folders, strict=True)
         ]
-        lasts = _same_epoch(states)
-        starts = [first_state(prepared) for prepared in runs] if lasts is None else [last.state for last in lasts]
+        states = _at_same_epoch(opened)
+        starts = [state.last.state if state.last else first_state(state.prepared) for state in states]
         start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-        states = [state._replace(last=lasts[i] if lasts else None) for i, state in enumerate(states)]
-        done = lasts[0].epoch if lasts else 0
+        done = states[0].last.epoch if states[0].last else 0
         progress = stack.enter_context(progress_bar(training.epochs, training.batch_size * len(runs)))
         started = time.monotonic()
         seeds = [prepared.training.seed for prepared in runs]
@@ -183,8 +181,8 @@ def _one_of(many: State, i: int) -> State:
     return jax.tree.map(lambda leaf: leaf[i], many, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
-def _same_epoch(states: Sequence[RunState]) -> list[Checkpoint] | None:
-    """Checkpoints of one epoch to continue from, the last that all runs have; None if a run has none yet.
+def _at_same_epoch(states: Sequence[RunState]) -> list[RunState]:
+    """The runs at the last epoch of which all have a checkpoint; at the start if one of them has none yet.
 
     A process that dies between two checkpoints leaves some runs an epoch ahead; their last epoch is trained again.
 
@@ -193,13 +191,12 @@ def _same_epoch(states: Sequence[RunState]) -> list[Checkpoint] | None:
     """
     lasts = [state.last for state in states if state.last]
     if len(lasts) < len(states):
-        for state in states:
-            state.history.clear()
-        return None
+        return [state._replace(last=None, history=()) for state in states]
     epoch = min(last.epoch for last in lasts)
-    for state in states:
-        state.history[:] = [row for row in state.history if row["epoch"] <= epoch]
     return [
-        last if last.epoch == epoch else checkpoint.restore(state.checkpoints, state.prepared.like, epoch)
+        state._replace(
+            last=last if last.epoch == epoch else checkpoint.restore(state.checkpoints, state.prepared.like, epoch),
+            history=tuple(row for row in state.history if row["epoch"] <= epoch),
+        )
         for state, last in zip(states, lasts, strict=True)
     ]

@@ -30,7 +30,7 @@ class Trained(NamedTuple):
 
     last: Checkpoint
     judged: Checkpoint
-    history: list[dict[str, Any]]
+    history: tuple[dict[str, Any], ...]
 
 
 class RunState(NamedTuple):
@@ -40,14 +40,14 @@ class RunState(NamedTuple):
         prepared: What is run.
         folder: Where it goes.
         checkpoints: Where each epoch's state is kept.
-        history: The metrics of the epochs so far; added to.
+        history: The metrics of the epochs so far.
         last: The last checkpoint; None before the first epoch.
     """
 
     prepared: Prepared
     folder: Path
     checkpoints: Checkpoints
-    history: list[dict[str, Any]]
+    history: tuple[dict[str, Any], ...]
     last: Checkpoint | None
 
 
@@ -67,7 +67,8 @@ def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: 
             settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         done = last.epoch if last else 0
-        history = [row for row in run_folder.read_metrics(folder / "metrics.jsonl") if row["epoch"] <= done]
+        rows = run_folder.read_metrics(folder / "metrics.jsonl")
+        history = tuple(row for row in rows if row["epoch"] <= done)
         yield RunState(prepared, folder, checkpoints, history, last)
 
 
@@ -118,7 +119,7 @@ def end_epoch(
     """Ends an epoch: fits what needs normal images, adds a line of metrics, saves a checkpoint with its calibration.
 
     Args:
-        run: The run; its history gets the line.
+        run: The run.
         normal: Gives normal training images, in memory, for what is fitted beside the networks.
         epoch: Epochs done.
         state: After this one.
@@ -126,7 +127,7 @@ def end_epoch(
         seconds: How long it took.
 
     Returns:
-        The run with its new last checkpoint.
+        The run with the epoch in its history, and its new last checkpoint.
     """
     prepared, detector = run.prepared, run.prepared.detector
     split, training = prepared.split, prepared.training
@@ -143,14 +144,14 @@ def end_epoch(
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
     shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size
     row |= {"seconds": round(seconds, 2), "images_per_second": round(shown / seconds, 2)}
-    run.history.append(row)
+    history = (*run.history, row)
     if device.is_first_host():
-        run_folder.write_metrics(run.folder / "metrics.jsonl", run.history)
+        run_folder.write_metrics(run.folder / "metrics.jsonl", history)
     last = Checkpoint(epoch, state, calibrate(normal_scores))
     checkpoint.save(run.checkpoints, last, row[VALIDATION])
     if device.is_first_host():
         keep_weights(run.checkpoints, last, detector, prepared.image_shape)
-    return run._replace(last=last)
+    return run._replace(history=history, last=last)
 
 
 def _crossed(run: RunState, epoch: int, state: State) -> np.ndarray:
