@@ -16,6 +16,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from sagan_jax.config import RestorationConfig
+from sagan_jax.ops.blur import blurred
 
 _LINES, _AREAS = {"curve": 0.6, "scratch": 0.4}, {"blob": 0.75, "box": 0.25}
 """How often each shape is drawn, of the lines and of the others."""
@@ -233,17 +234,3 @@ def _bilinear(pixels: int, cells: tuple[int, ...]) -> np.ndarray:
         if count > 1:
             matrix[np.arange(pixels), low + 1] += place - low
     return matrices
-
-
-def blurred(images: Float[Array, "batch height width channel"], sigma: float) -> Float[Array, "b h w c"]:
-    """A Gaussian blur of that deviation in pixels."""
-    down, across = (jnp.asarray(gaussian(pixels, sigma)) for pixels in images.shape[1:3])
-    return jnp.einsum("hi,bijc,wj->bhwc", down, images, across)
-
-
-@lru_cache(maxsize=64)
-def gaussian(pixels: int, sigma: float) -> np.ndarray:
-    """A matrix [pixels, pixels] that blurs a row by a Gaussian; each row sums to 1, at the edges too."""
-    place = np.arange(pixels)
-    weights = np.exp(-0.5 * ((place[:, None] - place[None]) / sigma) ** 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

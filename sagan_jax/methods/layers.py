@@ -1,7 +1,7 @@
 """The layers of SAGAN's networks as Flax modules.
 
-Their arithmetic is in `ops`: `convolution`, `depthwise`, `strided` and `pooling`. Where each parameter starts is in
-`LAWS`: convolution and dense weights as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
+Their arithmetic is in `ops`: `convolution`, `depthwise`, `strided`, `batch_norm` and `pooling`. Where each parameter
+starts is in `LAWS`: convolution and dense weights as N(0, 0.02), biases at 0, BatchNorm scales as N(1, 0.02).
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from jax import Array
 from sagan_jax.config import Precision
 from sagan_jax.errors import UserError
 from sagan_jax.ops import convolution, depthwise, pooling, strided
+from sagan_jax.ops.batch_norm import activate, batch_norm, scale_and_shift
 
 ARITHMETIC: dict[Precision, Any] = {"float32": jnp.float32, "bf16": jnp.bfloat16}
 NEW_SHARE = 0.1
@@ -134,8 +135,8 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", initial("bias"), (channels,))
         mean, variance = (self.variable("batch_stats", name, _statistic, name, channels) for name in ("mean", "var"))
         if not train:
-            return pooling.activate(pooling.scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope)
-        normalised: Any = pooling.batch_norm(x, scale, bias, self.slope)
+            return activate(scale_and_shift(x, scale, bias, mean.value, variance.value), self.slope)
+        normalised: Any = batch_norm(x, scale, bias, self.slope)
         x, batch_mean, batch_variance = normalised
         mean.value = (1 - NEW_SHARE) * mean.value + NEW_SHARE * batch_mean
         variance.value = (1 - NEW_SHARE) * variance.value + NEW_SHARE * batch_variance

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from sagan_jax.data.split import even_part
 from sagan_jax.detector import Images
-from sagan_jax.methods.corruption import blurred
+from sagan_jax.ops.blur import blurred
 from sagan_jax.ops.cells import cell_means, repeat_cells
 from sagan_jax.ops.principal_components import principal_components
 

@@ -21,7 +21,6 @@ from sagan_jax.config import (
 from sagan_jax.detector import normalise, worst_share
 from sagan_jax.errors import UserError
 from sagan_jax.methods.adversarial import AdversarialState, Player
-from sagan_jax.methods.corruption import gaussian
 from sagan_jax.methods.feature_distance import (
     NormalFeatures,
     example_count,
@@ -55,6 +54,7 @@ from sagan_jax.methods.restoration import (
 )
 from sagan_jax.methods.sagan import sagan
 from sagan_jax.methods.skip_ganomaly import skip_ganomaly
+from sagan_jax.ops.blur import gaussian
 
 SMALL = SaganConfig(width=2, latent_size=4)
 REPAIRS = replace(SMALL, repair=RestorationConfig(restoration=True))
