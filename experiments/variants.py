@@ -1,7 +1,7 @@
 """What the tables compare: the methods, and SAGAN with one of its ideas taken out or put another way."""
 
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from sagan_jax.config import Preset, TrainingConfig, settings_from_json, settings_to_json
 from sagan_jax.errors import UserError
@@ -55,10 +55,10 @@ def recognise(method: str, model: dict[str, Any], training: dict[str, Any]) -> t
     """
 
     def known() -> tuple[str, str]:
-        for preset in get_args(Preset):
-            for name, variant in VARIANTS.items():
-                settings = variant.model(preset)
-                if variant.method == method and unchanged(settings, model):
+        variants = {name: variant for name, variant in VARIANTS.items() if variant.method == method}
+        for preset in METHODS[method].presets if variants else ():
+            for name, variant in variants.items():
+                if unchanged(variant.model(preset), model):
                     return name, preset
         return method, "other"
 

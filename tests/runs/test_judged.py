@@ -15,7 +15,7 @@ from mean_detector import MEAN, METHOD
 from photographs import picture, save
 
 from sagan_jax import cli, run_folder
-from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, TrainingConfig
+from sagan_jax.config import HardwareConfig, OutputConfig, TrainingConfig
 from sagan_jax.data.split import Split
 from sagan_jax.device import start_run
 from sagan_jax.errors import UserError
@@ -125,7 +125,7 @@ def test_verdicts_of_sagan_are_those_of_the_checkpoint_to_the_bit(preset, tmp_pa
     names = np.array([str(i) for i in range(40)])
     split = Split("noise", "none", images, names, images[:0], np.zeros(0, bool), names[:0])
     prepared = prepare(split, method, settings, TrainingConfig(batch_size=4))
-    with open_run(prepared, tmp_path, start_run(HardwareConfig()), OutputConfig(), JudgingConfig()) as state:
+    with open_run(prepared, tmp_path, start_run(HardwareConfig()), OutputConfig()) as state:
         last = checkpoint.Checkpoint(1, first_state(prepared), calibrate(np.linspace(0, 1, 20)))
         checkpoint.save(state.checkpoints, last, 0.5)
         keep_weights(state.checkpoints, last, prepared.detector, prepared.image_shape)

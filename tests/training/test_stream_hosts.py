@@ -17,7 +17,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.training.stream_batches import _own_photographs
 
 TIMES = ("seconds", "images_per_second", "waiting_for_images")
-CUT = ["--patch=32", "--stride=8"]
+WHOLE, CUT = ["--size=16"], ["--patch=32", "--stride=8"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 def start(folder, out, *flags, **environment):
     command = [sys.executable, "-m", "sagan_jax", "train", str(folder / "photographs"), f"--out={folder / out}"]
-    settings = ["--method=mean_detector:METHOD", "--device=cpu", "--size=16", "--streaming=always", "--epochs=2"]
+    settings = ["--method=mean_detector:METHOD", "--device=cpu", "--streaming=always", "--epochs=2"]
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])
     return subprocess.Popen(
         [*command, *settings, *flags], stderr=subprocess.PIPE, text=True, env=os.environ | environment
@@ -66,10 +66,10 @@ def train_under_slurm(folder, out, *flags):
 
 @pytest.mark.slow
 def test_two_hosts_and_eight_devices_train_on_streamed_photographs_as_one_device_does(folder):
-    alone = train_alone(folder, "alone")
+    alone = train_alone(folder, "alone", *WHOLE)
     assert [row["epoch"] for row in alone] == [1, 2]
     assert alone[1]["generator_loss"] < alone[0]["generator_loss"]
-    for split in (train_on_two_hosts(folder, "hosts"), train_alone(folder, "devices", "--devices=8")):
+    for split in (train_on_two_hosts(folder, "hosts", *WHOLE), train_alone(folder, "devices", *WHOLE, "--devices=8")):
         for row, expected in zip(split, alone, strict=True):
             assert row == pytest.approx(expected, rel=1e-5)
 
