@@ -79,7 +79,7 @@ def image_shape(split: Split) -> tuple[int, ...]:
 
 
 def train_checksum(split: Split) -> str:
-    """A checksum of the training images: of their ids and pixels, or, of photographs on disk, of ids and bytes."""
+    """A checksum of the training images: of their ids and pixels, or, of photographs on disk, of ids and lengths."""
     digest = hashlib.blake2b(digest_size=16)
     for name in split.train_ids:
         digest.update(str(name).encode(errors="surrogateescape") + b"\0")
