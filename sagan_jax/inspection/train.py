@@ -62,7 +62,8 @@ def train_on_folder(
         abstract_state(method.build(model, None), (side, side, folder.channels))
     patches = None if folder.patch is None else Patches(folder.patch, folder.stride or folder.patch // 2)
     name = "-".join((printable(data.resolve().name), method.name, preset))
-    output = replace(output, out=output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", name))
+    out = output.out or Path("runs") / re.sub(r"[^\w.-]+", "_", name)
+    output = replace(output, out=out)
     split, unused = load_folder(
         data,
         size=folder.size if patches is None else None,
@@ -84,9 +85,8 @@ def train_on_folder(
         raise UserError("--protocol=both compares protocols on whole images; it does not work with --patch")
     if judging.protocol == "both" and not has_both(split.test_labels):
         raise UserError("--protocol=both compares protocols on normal and abnormal test images; the folder lacks them")
-    assert output.out is not None
-    prepared = prepare(split, method, model, continued(training, output.out, output), judging)
-    return run(prepared, output.out, machine, command(), output=output), output.out
+    prepared = prepare(split, method, model, continued(training, out, output), judging)
+    return run(prepared, out, machine, command(), output=output), out
 
 
 def in_groups(split: Split, pattern: str | None) -> Split:

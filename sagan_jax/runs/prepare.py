@@ -13,6 +13,7 @@ from sagan_jax.data.split import Split, hold_out, image_shape, take, train_check
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import Method
+from sagan_jax.runs.identity import CHECKSUM
 from sagan_jax.training.plan import all_steps, steps_per_epoch
 from sagan_jax.transforms.density import scored_by
 from sagan_jax.transforms.maps import mapped
@@ -90,7 +91,7 @@ def prepare(
         "abnormal": split.abnormal,
         "image_shape": list(shape),
         "train_images": len(split.train),
-        "train_checksum": train_checksum(split),
+        CHECKSUM: train_checksum(split),
         "method": method.name,
         "model": settings_to_json(settings),
         "training": training.as_json(),

@@ -140,7 +140,7 @@ def end_epoch(
     normal_scores = crossed if len(crossed) else scores.total
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
     row |= {CALIBRATION_IMAGES: len(normal_scores)}
-    if run.prepared.judging.protocol == "both":
+    if prepared.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
     shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size
     row |= {"seconds": round(seconds, 2), "images_per_second": round(shown / seconds, 2)}
@@ -158,7 +158,7 @@ def _crossed(run: RunState, epoch: int, state: State) -> np.ndarray:
     """Scores of normal images by halves, of an epoch that may be judged; none where those held out are enough."""
     prepared = run.prepared
     split, training = prepared.split, prepared.training
-    judged = epoch == training.epochs or run.prepared.judging.select == "best"
+    judged = epoch == training.epochs or prepared.judging.select == "best"
     few = len(prepared.held_out) < ENOUGH
     if not (prepared.detector.crossed and judged and few and split.patches is None):
         return np.zeros(0, np.float32)
