@@ -70,7 +70,8 @@ def test_the_depthwise_kernels_are_the_xla_forms(shape, multiplier, out):
         ((40, 8, 8, 16), 24, (3, 1), (2, 1), ((0, 1), (0, 0))),  # and below alone
         ((3, 16, 16, 16), 32, (3, 3), (1, 1), ((1, 1), (1, 1))),  # from here on by Winograd's algorithm
         ((2, 7, 9, 32), 80, (3, 3), (1, 1), ((1, 0), (2, 2))),  # tiles cut off; more than a panel
-        ((40, 2, 2, 144), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),
+        ((40, 2, 2, 144), 16, (3, 3), (1, 1), ((1, 1), (1, 1))),  # by small tiles, as the next ones
+        ((3, 5, 2, 16), 32, (3, 3), (1, 1), ((1, 1), (1, 1))),
         ((140, 1, 3, 16), 16, (3, 3), (1, 1), ((1, 1), (0, 0))),
     ],
 )
