@@ -150,7 +150,7 @@ def floor_splits(options: TrivialFloor) -> "Iterator[Split]":
     if options.data is not None:
         split, unused = load_folder(options.data, size=options.size)
         for file in unused:
-            print(f"not used: {file.reason}", file=sys.stderr)
+            print(f"not used: {file}", file=sys.stderr)
         if not has_both(split.test_labels):
             raise UserError(f"{options.data} lacks normal or abnormal test images; the floor is measured on both")
         yield options.thinning.thin(split)

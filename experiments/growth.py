@@ -6,8 +6,8 @@ Each point is a process of its own that trains SAGAN on noise, with a number of 
 that of the steps once compiled. Memory is the most that the process had at once (Linux; the host's memory if a GPU
 trains). Along each axis the best exponent is printed, the slope of one logarithm over the other: 1 is linear.
 
-Ten minutes on 2 cores. Expect time to grow to the power 1.0 with images and batch, 0.94 with pixels, and memory far
-more slowly: 1.7 to 3.0 GiB in all (docs/performance.md).
+Ten minutes on 2 cores. Expect time to grow to the power 1.0 with images, batch and pixels, and memory far more slowly:
+1.4 to 2.2 GiB in all (docs/performance.md).
 """
 
 import multiprocessing

@@ -104,7 +104,7 @@ class Score:
             if self.out is not None:
                 parquet = self.out.suffix == verdict_folder.SUFFIX
                 written_to = verdict_folder.parquet_to if parquet else verdict_file.written_to
-                grown = stack.enter_context(written_to(self.out, opened.limit, resume=self.resume))
+                grown = stack.enter_context(written_to(self.out, opened.threshold, resume=self.resume))
                 files, counts = verdict_file.remaining(files, grown.files), grown.counts
                 if self.resume:
                     print(f"# {counts.total():,} verdicts are there from before; {len(files):,} files are to be scored")
@@ -142,12 +142,12 @@ class Score:
         from sagan_jax.inspection import verdicts
 
         if self.ray is None:
-            return verdicts.judge_files(opened.scorer, files, opened.limit, opened.draw)
+            return verdicts.judge_files(opened.scorer, files, opened.threshold, opened.draw)
         from sagan_jax.inspection.ray_verdicts import judge_on_ray
 
         patches = opened.scorer.patches is not None
         return judge_on_ray(
-            self.ray, files, self.run, opened.limit, patches=patches, device=self.device, method=self.method
+            self.ray, files, self.run, opened.threshold, patches=patches, device=self.device, method=self.method
         )
 
 
@@ -193,12 +193,12 @@ class Watch:
         with watching.stopped_by_signals() as stopped, contextlib.ExitStack() as stack:
             grown = None
             if self.out is not None:
-                grown = stack.enter_context(verdict_file.written_to(self.out, opened.limit, resume=True))
+                grown = stack.enter_context(verdict_file.written_to(self.out, opened.threshold, resume=True))
             names = set() if grown is None else set(grown.files)
             arrivals = watching.watch(
                 opened.scorer,
                 self.folder,
-                opened.limit,
+                opened.threshold,
                 opened.draw,
                 known=lambda path: verdict_file.as_text(str(path)) in names,
                 stopped=stopped,
@@ -219,7 +219,7 @@ class _Opened(NamedTuple):
     """A run opened to give verdicts: what scores, the threshold and how to say it, what draws maps if wanted."""
 
     scorer: Any
-    limit: float
+    threshold: float
     said: str
     draw: Any
 
@@ -228,7 +228,7 @@ def _opened(command: Score | Watch) -> _Opened:
     """Starts the device and opens the run of a command that gives verdicts."""
     from sagan_jax import device
     from sagan_jax.inspection import verdicts
-    from sagan_jax.judging.calibration import threshold
+    from sagan_jax.judging.calibration import threshold_for
     from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
     from sagan_jax.runs.judged import open_judged
 
@@ -244,10 +244,10 @@ def _opened(command: Score | Watch) -> _Opened:
         print(f"note: {command.run} has not ended; it is scored by what it has learned so far", file=sys.stderr)
     asked = command.false_positive_rate
     rate = known.false_positive_rate if asked is None else rate_for(asked, known.held_out)
-    limit = threshold(scorer.calibration, rate)
-    said = f"# threshold {limit:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}"
+    threshold = threshold_for(scorer.calibration, rate)
+    said = f"# threshold {threshold:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}"
     draw = None if command.maps is None else verdicts.drawing_to(command.maps, result.get("map_limit"))
-    return _Opened(scorer, limit, said, draw)
+    return _Opened(scorer, threshold, said, draw)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,11 @@
-"""The exception that means "the user can put this right", and how foreign text is made fit for its message."""
+"""The exceptions that mean "the user can put this right", and how foreign text is made fit for their messages."""
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
+
+SHOWN = 5
+"""Names in a message before "and n more"."""
 
 
 class UserError(ValueError):
@@ -8,6 +13,22 @@ class UserError(ValueError):
 
     Commands print the message alone, without a traceback, and leave with exit code 2.
     """
+
+
+class UnusableFile(UserError):
+    """A file cannot be used.
+
+    Attributes:
+        path: The file.
+        reason: Why, without the file's name, which stands before it in the message.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = Path(path), reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.reason}"
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -25,3 +46,9 @@ def one_line(text: str, length: int = 200) -> str:
     """The first line of a text, its middle left out if it is long: libraries say what was wrong first or last."""
     line = next(iter(text.strip().splitlines()), "")
     return printable(line if len(line) <= length else f"{line[: length // 3]} … {line[-length * 2 // 3 :]}")
+
+
+def few(names: Sequence[str], separator: str = ", ") -> str:
+    """The first `SHOWN` names and how many more there are; line breaks within a name are escaped."""
+    shown = separator.join(printable(name) for name in names[:SHOWN])
+    return shown + (f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

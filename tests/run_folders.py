@@ -8,7 +8,7 @@ from sagan_jax import run_folder
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Scores
 from sagan_jax.judging import evaluation
-from sagan_jax.judging.calibration import calibrate, calibrated
+from sagan_jax.judging.calibration import calibrate, calibrated, threshold_for
 from sagan_jax.report import thumbnails
 
 HOSTILE = (
@@ -56,10 +56,10 @@ def write_run(folder, split, *, finished=True):
     if len(scores):
         scores[[0, 1, -2, -1]] = 0.2, 0.001, 0.3, 0.002  # extremes, so that the hostile names are shown
     calibration = calibrate(rng.gamma(2.0, 0.01, 200).astype(np.float32))
-    limit = evaluation.threshold(calibration, 0.05)
+    threshold = threshold_for(calibration, 0.05)
     if not finished:
-        return scores, limit
-    strict = {"threshold": {"value": limit, "false_positive_rate_wanted": 0.05}}
+        return scores, threshold
+    strict = {"threshold": {"value": threshold, "false_positive_rate_wanted": 0.05}}
     if len(scores):
         strict = evaluation.evaluate_strict(split.test_labels, scores, calibration, 0.05)
     shares = calibrated(calibration, scores)
@@ -77,8 +77,8 @@ def write_run(folder, split, *, finished=True):
     }
     run_folder.write_json(folder / "result.json", json.loads(json.dumps(result)))
     if not len(scores):
-        return scores, limit
-    shown = thumbnails.choose(scores, labels, limit)
+        return scores, threshold
+    shown = thumbnails.choose(scores, labels, threshold)
     views = thumbnails.Views(
         images=split.test[shown],
         reconstructed=rng.uniform(-1, 1, (len(shown), 16, 16, 3)).astype(np.float32),
@@ -86,4 +86,4 @@ def write_run(folder, split, *, finished=True):
         masks=None if split.test_masks is None else split.test_masks[shown],
     )
     thumbnails.write_thumbnails(folder / thumbnails.FILE, split, shown, views, scores, shares)
-    return scores, limit
+    return scores, threshold

@@ -1,41 +1,34 @@
 """A folder of photographs as a split: normal ones, with or without a labelled test set and masks."""
 
-import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt8
 
 from sagan_jax.data.image_file import (
     JPEG_MARGIN,
     BadFile,
     Reading,
-    as_array,
-    decode,
-    few,
     pair,
-    read_image,
-    strips,
 )
-from sagan_jax.data.image_format import is_image, kind_of
+from sagan_jax.data.image_format import is_image
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
-from sagan_jax.data.mask import HALF, decode_mask, reduce
-from sagan_jax.data.open_image import MAX_PIXELS, unusable
+from sagan_jax.data.loaded_files import LoadedFile, Loading, load_files
+from sagan_jax.data.mask import HALF
+from sagan_jax.data.open_image import MAX_PIXELS
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.data.white import FULL_RANGE, find_white
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, few, printable
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
@@ -86,17 +79,17 @@ def load_folder(
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
     side = None if size is None else pair(size)
-    as_read = _Loading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
-    found, bad = _read_all(listing, as_read)
+    as_read = Loading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
+    found, bad = load_files(listing, as_read)
     bad_masks = [item.bad_mask for item in found if item.bad_mask is not None]
     if (bad or bad_masks) and on_bad == "refuse":
-        reasons = few([file.reason for file in (*bad, *bad_masks)], separator="\n  ")
+        reasons = few([str(file) for file in (*bad, *bad_masks)], separator="\n  ")
         count = f"{len(bad)} of {files} images" + (f" and {len(bad_masks)} masks" if bad_masks else "")
         raise UserError(f"{count} cannot be used:\n  {reasons}\ncorrect or skip them")
 
     train, test = [item for item in found if item.kind is None], [item for item in found if item.kind is not None]
     if not train:
-        reason = f"none of the {len(listing.train)} normal images can be read: {bad[0].reason}"
+        reason = f"none of the {len(listing.train)} normal images can be read: {bad[0]}"
         raise UserError(f"{printable(listing.root)}: {reason}")
     _refuse_shared(test, train, listing.root, "training images too")
     normal, abnormal = ([item for item in test if (item.kind == "good") is good] for good in (True, False))
@@ -120,100 +113,7 @@ def load_folder(
     return split, [*bad, *bad_masks, *listing.unread]
 
 
-class _Loading(NamedTuple):
-    """How files are read, and whether their images are kept."""
-
-    size: tuple[int, int] | None
-    patches: Patches | None
-    channels: Literal[1, 3]
-    keep: bool
-    files: Reading
-
-
-class _Read(NamedTuple):
-    path: Path
-    kind: str | None  # None for training images
-    size: tuple[int, int]  # height and width on disk
-    brightest: int  # value of any channel, decoded
-    digest: bytes  # of the decoded image before it is resized
-    mask_paths: tuple[Path, ...] | None
-    image: UInt8[np.ndarray, "height width channel"] | None
-    mask: Bool[np.ndarray, "height width"] | None
-    marked: float  # share of the pixels that the mask marks
-    halved: bool  # of a mask with soft greys only what is half white counts
-    bad_mask: BadFile | None
-
-    @property
-    def is_marked(self) -> bool:
-        """Whether it is known what is abnormal in the image."""
-        return self.kind in (None, "good") or self.mask_paths is not None
-
-
-def _read_all(listing: Listing, as_read: _Loading) -> tuple[list[_Read], list[BadFile]]:
-    """Every image of a listing that can be used, and those that cannot; each in order."""
-    masks: Sequence[tuple[Path, ...] | None] = listing.test_masks or (None,) * len(listing.test)
-    jobs: list[tuple[Path, str | None, tuple[Path, ...] | None]] = [(file, None, None) for file in listing.train]
-    jobs += zip(listing.test, listing.test_kinds, masks, strict=True)
-
-    def read(job: tuple[Path, str | None, tuple[Path, ...] | None]) -> _Read | BadFile:
-        try:
-            return _read(*job, as_read)
-        except UserError as error:
-            return BadFile(job[0], str(error))
-
-    with ThreadPoolExecutor(2 if as_read.files.max_pixels > MAX_PIXELS else None) as pool:  # few large ones at a time
-        results = list(pool.map(read, jobs))
-    good = [result for result in results if isinstance(result, _Read)]
-    return good, [result for result in results if isinstance(result, BadFile)]
-
-
-def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: _Loading) -> _Read:
-    image = decode(path, as_read.channels, as_read.files)
-    size = (image.height, image.width)
-    if as_read.patches is not None and min(size) < as_read.patches.size:
-        side = as_read.patches.size
-        raise unusable(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
-    digest = _digest(image)
-    brightest = int(np.max(image.getextrema()))
-    mask, marked, halved, bad_mask = None, 0.0, False, None
-    if mask_paths is not None:
-        try:
-            mask, halved = decode_mask(mask_paths, image_shape=size)
-            marked = float(mask.mean())
-        except UserError as error:
-            mask_paths, bad_mask = None, BadFile(mask_paths[0], str(error))
-    kept = None
-    if as_read.keep:
-        if mask is not None and as_read.size is not None:
-            mask = reduce(mask, as_read.size)
-        if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
-            kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
-        else:
-            kept = as_array(image, as_read.size)
-    return _Read(
-        path=path,
-        kind=kind,
-        size=size,
-        brightest=brightest,
-        digest=digest,
-        mask_paths=mask_paths,
-        image=kept,
-        mask=mask if as_read.keep else None,
-        marked=marked,
-        halved=halved,
-        bad_mask=bad_mask,
-    )
-
-
-def _digest(image: "Image.Image") -> bytes:
-    """Of size and pixels."""
-    digest = hashlib.blake2b(repr((image.height, image.width)).encode(), digest_size=16)
-    for _, strip in strips(image):
-        digest.update(strip.tobytes())
-    return digest.digest()
-
-
-def _images(items: list[_Read], as_read: _Loading) -> np.ndarray | Photographs:
+def _images(items: list[LoadedFile], as_read: Loading) -> np.ndarray | Photographs:
     if not as_read.keep:
         paths = tuple(item.path for item in items)
         return Photographs(paths, _sizes(items), as_read.channels, as_read.size, as_read.files)
@@ -222,7 +122,7 @@ def _images(items: list[_Read], as_read: _Loading) -> np.ndarray | Photographs:
     return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
 
 
-def _masks(items: list[_Read], as_read: _Loading) -> np.ndarray | Masks:
+def _masks(items: list[LoadedFile], as_read: Loading) -> np.ndarray | Masks:
     if not as_read.keep:
         return Masks(tuple(item.mask_paths for item in items), _sizes(items), as_read.size)
     assert as_read.size is not None
@@ -231,11 +131,11 @@ def _masks(items: list[_Read], as_read: _Loading) -> np.ndarray | Masks:
     return np.stack(masks) if masks else np.zeros((0, *as_read.size), bool)
 
 
-def _sizes(items: list[_Read]) -> np.ndarray:
+def _sizes(items: list[LoadedFile]) -> np.ndarray:
     return np.array([item.size for item in items], np.int64).reshape(-1, 2)
 
 
-def _notes_on_copies(train: list[_Read]) -> Iterator[str]:
+def _notes_on_copies(train: list[LoadedFile]) -> Iterator[str]:
     """What is to be said of training images that show the same."""
     first: dict[bytes, str] = {}
     copies = [item.path.name for item in train if first.setdefault(item.digest, item.path.name) != item.path.name]
@@ -246,7 +146,7 @@ def _notes_on_copies(train: list[_Read]) -> Iterator[str]:
         )
 
 
-def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> Iterator[str]:
+def _notes_on_light(train: list[LoadedFile], found_white: tuple[int, int] | None) -> Iterator[str]:
     """Notes on the range of values."""
     if found_white is not None:
         white, greatest = found_white
@@ -258,7 +158,7 @@ def _notes_on_light(train: list[_Read], found_white: tuple[int, int] | None) -> 
         yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 
-def _notes(listing: Listing, test: list[_Read], as_read: _Loading) -> Iterator[str]:
+def _notes(listing: Listing, test: list[LoadedFile], as_read: Loading) -> Iterator[str]:
     """Notes on what was read, and how."""
     if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
@@ -288,7 +188,7 @@ def _notes(listing: Listing, test: list[_Read], as_read: _Loading) -> Iterator[s
         )
 
 
-def _refuse_shared(left: list[_Read], right: list[_Read], root: Path, what: str) -> None:
+def _refuse_shared(left: list[LoadedFile], right: list[LoadedFile], root: Path, what: str) -> None:
     """Raises UserError if images on the left show exactly what images on the right do; it says what they are then."""
     seen = {item.digest: item.path for item in reversed(right)}
     pairs = [(item.path, seen[item.digest]) for item in left if item.digest in seen]
@@ -297,5 +197,5 @@ def _refuse_shared(left: list[_Read], right: list[_Read], root: Path, what: str)
         raise UserError(f"{printable(root)}: {len(pairs)} test images are {what}: {shown}")
 
 
-def _ids(items: list[_Read], root: Path) -> np.ndarray:
+def _ids(items: list[LoadedFile], root: Path) -> np.ndarray:
     return np.array([item.path.relative_to(root).as_posix() for item in items], dtype=np.str_)

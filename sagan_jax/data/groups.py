@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from sagan_jax.data.image_file import few
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, few, printable
 
 _BEFORE_LAST = r"[^/]+(?=[_-][^/]*$)"
 """A file's name before its last underscore or hyphen."""

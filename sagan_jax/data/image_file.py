@@ -1,7 +1,7 @@
 """One image file: decoded upright, to 8 bits a channel, grey or RGB; or refused by name, with the reason."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from sagan_jax.data.jpeg_end import has_end
-from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image, unusable
+from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image
 from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative, loses_low_byte
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UnusableFile, UserError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +20,6 @@ BACKGROUND = (0, 0, 0)  # what transparent images are laid upon
 STRIP = 256  # rows
 _ORIENTATION = 0x0112  # of EXIF
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
-SHOWN = 5  # files named in a message before "and n more"
 
 
 class Reading(NamedTuple):
@@ -43,10 +42,13 @@ JPEG_MARGIN = 2  # of new runs
 
 
 class BadFile(NamedTuple):
-    """A file that was not used, and why."""
+    """A file that was not used, and why; as text, both."""
 
     path: Path
     reason: str
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.reason}"
 
 
 def read_image(
@@ -75,7 +77,7 @@ def read_image(
         reading: The limit of pixels, what is white, how JPEGs are decoded.
 
     Raises:
-        UserError: The file cannot be read as one image of an allowed format; names it and says why.
+        UnusableFile: The file cannot be read as one image of an allowed format.
     """
     wanted = None if size is None else pair(size)
     return as_array(decode(Path(path), channels, reading, wanted=wanted), wanted)
@@ -88,7 +90,7 @@ def decode(
     content: bytes | None = None,
     wanted: tuple[int, int] | None = None,
 ) -> "Image.Image":
-    """The whole file as an upright "L" or "RGB" image of Pillow's; raises UserError as `read_image`.
+    """The whole file as an upright "L" or "RGB" image of Pillow's; raises UnusableFile as `read_image`.
 
     Args:
         path: The file.
@@ -104,10 +106,10 @@ def decode(
     with open_image(path, reading.max_pixels, content) as image:
         declared, negative = declared_white(image), is_negative(image)
         if image.format in ("JPEG", "MPO") and not has_end(content):
-            raise unusable(path, "damaged or cut short (the mark that ends a JPEG is missing)")
+            raise UnusableFile(path, "damaged or cut short (the mark that ends a JPEG is missing)")
         if reading.white != FULL_RANGE and loses_low_byte(image):
             what = "16 bits a sample in colour or with transparency are read with black at 0 and white at 65535"
-            raise unusable(path, f"{what}, but white is {reading.white}; save it as 16-bit grey, or with 8 bits")
+            raise UnusableFile(path, f"{what}, but white is {reading.white}; save it as 16-bit grey, or with 8 bits")
         if wanted is not None and reading.jpeg_margin:
             side = reading.jpeg_margin * max(wanted)  # of both, for the image may lie on its side
             image.draft(None, (side, side))  # nothing but a JPEG heeds it
@@ -134,7 +136,7 @@ def _to_eight_bits(image: "Image.Image", white: int, path: Path, negative: bool)
         values = np.asarray(image).astype(np.float32)
         top = 1.0 if image.mode == "F" else float(white)
         if not (values.min() >= 0 and values.max() <= top):  # also catches NaN
-            raise unusable(path, f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
+            raise UnusableFile(path, f"values from {values.min():g} to {values.max():g}; allowed are 0 to {top:g}")
         levels = np.rint(values * (255.0 / top)).astype(np.uint8)
         if isinstance(clear := image.info.get("transparency"), int):  # the one value of a PNG that is transparent
             levels[values == clear] = BACKGROUND[0]
@@ -186,9 +188,3 @@ def pair(size: int | tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise UserError(f"size {height} x {width} is impossible; both must be at least 1")
     return height, width
-
-
-def few(names: Sequence[str], separator: str = ", ") -> str:
-    """The first `SHOWN` names and how many more there are; line breaks within a name are escaped."""
-    shown = separator.join(printable(name) for name in names[:SHOWN])
-    return shown + (f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -5,12 +5,12 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from sagan_jax.data.image_file import BadFile, few
+from sagan_jax.data.image_file import BadFile
 from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, formats, is_image, is_read
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.normal_words import means_normal
 from sagan_jax.data.visa import scan_visa
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, few, printable
 
 NORMAL = {"mvtec": "good", "ganomaly": "0.normal", "btad": "ok"}
 
@@ -99,7 +99,7 @@ def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing
         masks += (found := [marks.of(image) for image in images])
         _refuse_shared_mask(images, found)
         used |= {mask for several in found for mask in several or ()}
-        unread += others if images else [*others, BadFile(folder, f"{printable(folder)}: holds no images")]
+        unread += others if images else [*others, BadFile(folder, "holds no images")]
     if truth is not None:
         unread += _unused_masks(truth, used)
     return Listing(
@@ -177,14 +177,14 @@ def _unused_masks(truth: Path, used: set[Path]) -> list[BadFile]:
             continue
         inner, masks = _entries(folder)
         unused += [path for path in (*masks, *inner) if path not in used and path not in touched]
-    return [BadFile(path, f"{printable(path)}: no abnormal test image has this for its mask") for path in unused]
+    return [BadFile(path, "no abnormal test image has this for its mask") for path in unused]
 
 
 def _unused(path: Path) -> BadFile:
     why = "the layout has no place for it"
     if path.name.lower() in ("validation", "valid", "val"):
         why = "held-out images are drawn from the training images, not from here"
-    return BadFile(path, f"{printable(path)}{'/' if path.is_dir() else ''}: not used; {why}")
+    return BadFile(path, why)
 
 
 def _told_of(unread: list[BadFile]) -> str:
@@ -209,9 +209,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
 def _images_in(folder: Path) -> tuple[list[Path], list[BadFile]]:
     folders, files = _entries(folder)
     images, unread = _images(files)
-    return images, unread + [
-        BadFile(inner, f"{printable(inner)}: a folder among images is not searched") for inner in folders
-    ]
+    return images, unread + [BadFile(inner, "a folder among images is not searched") for inner in folders]
 
 
 def _images(files: list[Path]) -> tuple[list[Path], list[BadFile]]:
@@ -221,9 +219,7 @@ def _images(files: list[Path]) -> tuple[list[Path], list[BadFile]]:
             images.append(file)
         elif is_image(file):
             reason = f"an image of a format that is not read; allowed are {', '.join(formats())}"
-            others.append(BadFile(file, f"{printable(file)}: {reason}"))
+            others.append(BadFile(file, reason))
         else:
-            others.append(
-                BadFile(file, f"{printable(file)}: no image; the suffix is none of {', '.join(IMAGE_SUFFIXES)}")
-            )
+            others.append(BadFile(file, f"no image; the suffix is none of {', '.join(IMAGE_SUFFIXES)}"))
     return images, others

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from sagan_jax.data.image_file import pair
-from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image, unusable
+from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image
 from sagan_jax.data.white import FULL_RANGE, is_negative
+from sagan_jax.errors import UnusableFile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +46,7 @@ def read_mask(
         size: (height, width), or one number for both; None keeps the image's own.
 
     Raises:
-        UserError: As `decode_mask`.
+        UnusableFile: As `decode_mask`.
     """
     marked = decode_mask(path, image_shape=image_shape).pixels
     return marked if size is None else reduce(marked, pair(size))
@@ -58,7 +59,7 @@ def decode_mask(path: File | Sequence[File], *, image_shape: tuple[int, int]) ->
     `SHADES` shades. In such a mask what is at least half white is abnormal.
 
     Raises:
-        UserError: The mask cannot be read, has not the image's height and width, or marks nothing.
+        UnusableFile: The mask cannot be read, has not the image's height and width, or marks nothing.
     """
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     marks = [_decode(Path(one), image_shape) for one in paths]
@@ -76,15 +77,15 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
         brightness = _brightness(image)
         drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
     if not np.isfinite(brightness).all():
-        raise unusable(path, "the mask has values that are not numbers")
+        raise UnusableFile(path, "the mask has values that are not numbers")
     height, width = brightness.shape
     if (height, width) != image_shape:
-        raise unusable(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")
+        raise UnusableFile(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")
     halved = lossy or (not drawn and np.count_nonzero(np.bincount(brightness.ravel(), minlength=256)) > SHADES)
     pixels = brightness >= HALF if halved else brightness > 0
     if not pixels.any():
         why = "; it has soft greys, so only what is at least half white counts" if halved else ""
-        raise unusable(path, f"the mask of an abnormal image marks nothing{why}")
+        raise UnusableFile(path, f"the mask of an abnormal image marks nothing{why}")
     return Marked(pixels, bool(halved))
 
 

@@ -10,8 +10,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sagan_jax.data.file_list import files_of, names_in
 from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, UNREAD, kind_of_bytes
-from sagan_jax.data.open_image import unusable
-from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.errors import UnusableFile, UserError, one_line, printable
 
 READS = 3  # of a file, for one may fail by chance
 
@@ -139,5 +138,5 @@ def read_from_store(uri: str, path: str) -> bytes:
             lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
             if lasting or pause + 1 == READS:
                 why = os.strerror(error.errno) if error.errno else one_line(str(error))
-                raise unusable(Path(path), f"cannot be read ({why})") from error
+                raise UnusableFile(Path(path), f"cannot be read ({why})") from error
     raise AssertionError

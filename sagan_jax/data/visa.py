@@ -4,11 +4,11 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from sagan_jax.data.image_file import BadFile, few
+from sagan_jax.data.image_file import BadFile
 from sagan_jax.data.image_format import is_image
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.normal_words import means_normal
-from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.errors import UserError, few, one_line, printable
 
 TABLE = "split_csv/1cls.csv"  # beside the categories' folders; the split of the paper's one-class setting
 COLUMNS = {"object", "split", "label", "image", "mask"}
@@ -46,7 +46,7 @@ def scan_visa(root: Path, images: Path) -> Listing:
         test_masks=tuple(
             (masks[row["image"]],) if row["label"] != _NORMAL and row["image"] in masks else None for row in tested
         ),
-        unread=tuple(BadFile(file, f"{printable(file)}: not used; {TABLE} does not have it") for file in rest),
+        unread=tuple(BadFile(file, f"{TABLE} does not have it") for file in rest),
     )
 
 

@@ -23,7 +23,7 @@ from sagan_jax.atomic_file import replacing
 from sagan_jax.detector import normalise
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.export.weights import METADATA, to_safetensors
-from sagan_jax.judging.calibration import calibrated, least_rate, threshold
+from sagan_jax.judging.calibration import calibrated, least_rate, threshold_for
 from sagan_jax.ops import convolution
 from sagan_jax.runs.model import Model
 
@@ -62,7 +62,7 @@ def metadata(model: Model) -> dict[str, Any]:
         "patches": None if model.patches is None else model.patches._asdict(),
         "reading": model.reading._asdict(),
         "outputs": list(OUTPUTS),
-        "threshold": threshold(model.calibration, model.false_positive_rate),
+        "threshold": threshold_for(model.calibration, model.false_positive_rate),
         "false_positive_rate": model.false_positive_rate,
         "held_out": model.held_out,
         "least_false_positive_rate": least_rate(model.held_out),

@@ -12,7 +12,7 @@ from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import Reading, as_array, decode, resize, upright_size
 from sagan_jax.data.open_image import content_of
 from sagan_jax.errors import UserError
-from sagan_jax.judging.calibration import calibrated, threshold
+from sagan_jax.judging.calibration import calibrated, threshold_for
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.judging.scorer import BATCH
 from sagan_jax.judging.scoring import batch_scorer, score_images, score_photographs
@@ -64,7 +64,7 @@ def judge_image(
     """
     asked = false_positive_rate
     rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
-    limit = threshold(model.calibration, rate)
+    threshold = threshold_for(model.calibration, rate)
     height, width, channels = model.image_shape
     wanted = (height, width) if model.patches is None else None
     photograph, size = _photograph(image, channels, model.reading, wanted)
@@ -78,8 +78,8 @@ def judge_image(
         (scores,) = score_photographs(score_patches, [as_array(photograph)], model.patches)
         score, heat = scores.total, scores.map
     share = calibrated(model.calibration, np.array([score], np.float32))[0]
-    called = "abnormal" if float(score) > limit else "normal"
-    return ImageVerdict(called, float(score), float(share), limit, heat)
+    called = "abnormal" if float(score) > threshold else "normal"
+    return ImageVerdict(called, float(score), float(share), threshold, heat)
 
 
 def _photograph(

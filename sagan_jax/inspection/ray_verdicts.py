@@ -36,12 +36,12 @@ RUN_FILES = ("config.json", "result.json", "checkpoints")  # of a run's folder, 
 class Judge:
     """A model in an actor of Ray's."""
 
-    def __init__(self, run: Any, limit: float, device: Device, method: str | None) -> None:
+    def __init__(self, run: Any, threshold: float, device: Device, method: str | None) -> None:
         """Opens the model.
 
         Args:
             run: What `RUN_FILES` names of the run's folder: contents by path; or a reference of Ray's to them.
-            limit: The score above which an image is abnormal.
+            threshold: The score above which an image is abnormal.
             device: Where it runs.
             method: MODULE:NAME of the run's method, where it is the user's own.
         """
@@ -58,7 +58,7 @@ class Judge:
                 path.write_bytes(content)
             known = None if method is None else find_method(method)
             self.scorer = open_judged(Path(folder), method=known).scorer
-        self.limit = limit
+        self.threshold = threshold
 
     def __call__(self, block: "pa.Table") -> "pa.Table":
         """The verdicts on a block of files, as `files_block` has them."""
@@ -70,7 +70,7 @@ class Judge:
         def content(number: int) -> bytes | None:
             return read_from_store(uris[number], paths[number]) if uris[number] else None
 
-        rows = list(judge_files(self.scorer, [Path(path) for path in paths], self.limit, content=content))
+        rows = list(judge_files(self.scorer, [Path(path) for path in paths], self.threshold, content=content))
         columns = {name: [getattr(row, name) for row in rows] for name in ("verdict", "score", "calibrated", "reason")}
         types = {"verdict": pa.string(), "score": pa.float64(), "calibrated": pa.float64(), "reason": pa.string()}
         return pa.table(
@@ -121,7 +121,7 @@ def judge_on_ray(
     address: str,
     files: Sequence[Photograph],
     run: Path,
-    limit: float,
+    threshold: float,
     *,
     patches: bool = False,
     device: Device = "auto",
@@ -133,7 +133,7 @@ def judge_on_ray(
         address: Where Ray is, as in `started`.
         files: The files.
         run: The folder of the run that trained the model; only this process needs it.
-        limit: The score above which an image is abnormal.
+        threshold: The score above which an image is abnormal.
         patches: Whether the model takes patches.
         device: Where the actors run; "auto" takes GPUs if Ray has any.
         method: MODULE:NAME of the run's method, where it is the user's own.
@@ -145,12 +145,12 @@ def judge_on_ray(
         UserError: As `started`, or if Ray has no such device, or it gave up on a block.
     """
     with started(address):
-        judged = _plan(files, run, limit, patches, device, method)
-        yield from _in_order(judged, files, limit)
+        judged = _plan(files, run, threshold, patches, device, method)
+        yield from _in_order(judged, files, threshold)
 
 
 def _plan(
-    files: Sequence[Photograph], run: Path, limit: float, patches: bool, device: Device, method: str | None
+    files: Sequence[Photograph], run: Path, threshold: float, patches: bool, device: Device, method: str | None
 ) -> Any:
     """The data set of Ray's whose rows are verdicts; nothing is done before they are asked for."""
     import ray
@@ -180,7 +180,7 @@ def _plan(
             batch_format="pyarrow",
             zero_copy_batch=True,
             compute=ray.data.ActorPoolStrategy(size=actors),
-            fn_constructor_args=(contents, limit, device if kind != "CPU" else "cpu", method),
+            fn_constructor_args=(contents, threshold, device if kind != "CPU" else "cpu", method),
             max_restarts=-1,
             max_task_retries=TRIES,
             **resources,
@@ -201,7 +201,7 @@ def files_block(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table
     )
 
 
-def _in_order(judged: Any, files: Sequence[Photograph], limit: float) -> Iterator[Verdict]:
+def _in_order(judged: Any, files: Sequence[Photograph], threshold: float) -> Iterator[Verdict]:
     """The rows of that data set as verdicts; each must be there, and in its place."""
     from ray.exceptions import RayError, UserCodeException
 
@@ -212,7 +212,7 @@ def _in_order(judged: Any, files: Sequence[Photograph], limit: float) -> Iterato
                 if row["number"] != done:
                     raise RuntimeError(f"Ray gave verdict {row['number']} in the place of {done}")
                 verdict = Verdict(
-                    files[done].name, row["verdict"], row["score"], row["calibrated"], limit, row["reason"], ""
+                    files[done].name, row["verdict"], row["score"], row["calibrated"], threshold, row["reason"], ""
                 )
                 done += 1
                 yield verdict

@@ -77,7 +77,7 @@ def train_on_folder(
     )
     split = in_groups(split, folder.group)
     for file in unused:
-        print(f"not used: {file.reason}", file=sys.stderr)
+        print(f"not used: {file}", file=sys.stderr)
     training, split = fitting_batch(method.training(preset).batch_size, training, split)
     for note in split.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -41,7 +41,7 @@ class Growing(NamedTuple):
 
 
 @contextmanager
-def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Growing]:
+def written_to(path: Path, threshold: float, *, resume: bool = False) -> Iterator[Growing]:
     """A file of verdicts, CSV, JSON or JSON lines by its suffix, which grows as they come.
 
     It is UTF-8 whatever the files' names are: a byte of a name that is none is written as an escape. In the end it
@@ -49,7 +49,7 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
 
     Args:
         path: Where it goes in the end; until then it is `path` with `.part` added.
-        limit: The threshold of the verdicts to come.
+        threshold: The score above which the verdicts to come say abnormal.
         resume: Go on with the part that a stopped command left, or, if there is none, with the file itself. A row that
             was cut off is scored anew.
 
@@ -68,10 +68,10 @@ def written_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
             raise UserError(f"{there} is not a regular file; name another with --out")
     rows, kept = [], serialised([], path.suffix)
     if path.exists():
-        before = read_rows(path, limit if resume and not part.exists() else None, path.suffix)
+        before = read_rows(path, threshold if resume and not part.exists() else None, path.suffix)
         rows, kept = before if resume else (rows, kept)
     if resume and part.exists():
-        rows, kept = read_rows(part, limit, path.suffix)
+        rows, kept = read_rows(part, threshold, path.suffix)
     with part.open("a+", encoding="utf-8", newline="") as file:
         lock(file.fileno(), part)
         if file.tell() >= len(kept.encode()):  # a part, of which nothing but a row that was cut off goes
@@ -135,12 +135,12 @@ def lines_to_array(lines: Path, path: Path) -> None:
         array.write((b"[\n" if before == b"[\n" else b"\n") + b"]\n")
 
 
-def read_rows(path: Path, limit: float | None, suffix: str) -> tuple[list[dict[str, Any]], str]:
+def read_rows(path: Path, threshold: float | None, suffix: str) -> tuple[list[dict[str, Any]], str]:
     """The whole rows of a file of verdicts or of a part of one, and their text in a part.
 
     Args:
         path: The file.
-        limit: The threshold they must have been made with; None allows any.
+        threshold: That of the verdicts, which they must have been made with; None allows any.
         suffix: What kind of file it is a part of.
 
     Raises:
@@ -158,13 +158,15 @@ def read_rows(path: Path, limit: float | None, suffix: str) -> tuple[list[dict[s
             *lines, last = text.split("\n")
             rows = [json.loads(line) for line in (lines if is_part or not last else [*lines, last])]
         kept = serialised(rows, suffix)
-        others = (row for row in rows if limit is not None and not same_limit(float(row["threshold"]), limit))
+        others = (
+            row for row in rows if threshold is not None and not same_threshold(float(row["threshold"]), threshold)
+        )
         other = next(others, None)
         whole = isinstance(rows, list) and all(tuple(row) == Verdict._fields for row in rows)
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a file of verdicts ({one_line(str(error))}); {anew}") from error
     if other is not None:
-        raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {limit:.9g}; {anew}")
+        raise UserError(f"{path} has verdicts by the threshold {other['threshold']}, not {threshold:.9g}; {anew}")
     if not whole or (is_part and not _begins_with(text, kept, suffix)):
         raise UserError(f"{path} has something else in it than verdicts; {anew}")
     return rows, kept
@@ -178,7 +180,7 @@ def _begins_with(text: str, kept: str, suffix: str) -> bool:
     return cut_off.startswith(begins) or begins.startswith(cut_off)
 
 
-def same_limit(one: float, other: float) -> bool:
+def same_threshold(one: float, other: float) -> bool:
     """Whether thresholds are the same, as far as a text file has them."""
     return f"{one:.9g}" == f"{other:.9g}"
 

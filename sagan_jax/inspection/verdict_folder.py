@@ -13,7 +13,7 @@ from typing import Any
 
 from sagan_jax.atomic_file import LEFT_OVER, replacing
 from sagan_jax.errors import UserError, one_line
-from sagan_jax.inspection.verdict_file import Growing, row_of, same_limit
+from sagan_jax.inspection.verdict_file import Growing, row_of, same_threshold
 from sagan_jax.inspection.verdict_part import lock, part_of, say_kept
 from sagan_jax.inspection.verdicts import Verdict
 
@@ -23,12 +23,12 @@ TYPES = {"score": "float64", "calibrated": "float64", "threshold": "float64"}  #
 
 
 @contextmanager
-def parquet_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Growing]:
+def parquet_to(path: Path, threshold: float, *, resume: bool = False) -> Iterator[Growing]:
     """A folder of Parquet files of verdicts, which grows as they come, `ROWS` at a time.
 
     Args:
         path: Where it goes in the end; until then it is `path` with `.part` added.
-        limit: The threshold of the verdicts to come.
+        threshold: The score above which the verdicts to come say abnormal.
         resume: Go on with the part that a stopped command left, or, if there is none, with the folder itself. What a
             killed process had not written, at most `ROWS` verdicts, is scored anew.
 
@@ -56,7 +56,7 @@ def parquet_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
         lock(folder, begun)
         schema = pa.schema([(name, TYPES.get(name, "string")) for name in Verdict._fields])
         there = sorted(file for file in begun.iterdir() if not file.match(LEFT_OVER))
-        before = _read(there, begun, limit, schema)
+        before = _read(there, begun, threshold, schema)
         begun.replace(part)
         names, counts = Counter(before["file"].to_pylist()), Counter(before["verdict"].to_pylist())
         waiting: list[dict[str, Any]] = []
@@ -93,7 +93,7 @@ def parquet_to(path: Path, limit: float, *, resume: bool = False) -> Iterator[Gr
         os.close(folder)
 
 
-def _read(files: list[Path], folder: Path, limit: float, schema: Any) -> Any:
+def _read(files: list[Path], folder: Path, threshold: float, schema: Any) -> Any:
     """The names and verdicts in the files of a folder; raises UserError if they are others than by this threshold."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -106,7 +106,9 @@ def _read(files: list[Path], folder: Path, limit: float, schema: Any) -> Any:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{folder} is not a folder of verdicts ({one_line(str(error))}); {anew}") from error
     table = pa.concat_tables([schema.empty_table().select(columns), *tables])
-    other = next((value for value in table["threshold"].unique().to_pylist() if not same_limit(value, limit)), None)
+    other = next(
+        (value for value in table["threshold"].unique().to_pylist() if not same_threshold(value, threshold)), None
+    )
     if other is not None:
-        raise UserError(f"{folder} has verdicts by the threshold {other:.9g}, not {limit:.9g}; {anew}")
+        raise UserError(f"{folder} has verdicts by the threshold {other:.9g}, not {threshold:.9g}; {anew}")
     return table

@@ -15,7 +15,7 @@ from sagan_jax.atomic_file import replacing, shortened
 from sagan_jax.data.image_file import as_array, decode, resize
 from sagan_jax.data.photographs import ahead_of
 from sagan_jax.detector import Scores
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UnusableFile, UserError, printable
 from sagan_jax.judging.calibration import calibrated
 from sagan_jax.judging.scorer import BATCH, Scorer
 from sagan_jax.judging.scoring import filled_up, join_scores, score_photographs
@@ -63,7 +63,7 @@ Draw = Callable[[Decoded, Float[np.ndarray, "height width"]], str]
 def judge_files(
     scorer: Scorer,
     files: Sequence[Path],
-    limit: float,
+    threshold: float,
     draw: Draw | None = None,
     content: Callable[[int], bytes | None] | None = None,
 ) -> Iterator[Verdict]:
@@ -72,7 +72,7 @@ def judge_files(
     Args:
         scorer: What scores them; with maps, if they are drawn.
         files: The files, decoded in parallel ahead of the scoring.
-        limit: The score above which an image is abnormal.
+        threshold: The score above which an image is abnormal.
         draw: Given a file and its map [H, W], draws it and returns the picture's name; None draws nothing.
         content: Reads the content of the file of that number, or raises UserError; None, or if it gives None, the file
             is on a disk.
@@ -82,7 +82,7 @@ def judge_files(
     """
     batch = BATCH if scorer.patches is None else 1
     for together in in_batches(_decoded(scorer, files, draw is not None, content), batch):
-        yield from judge_decoded(scorer, together, limit, draw)
+        yield from judge_decoded(scorer, together, threshold, draw)
 
 
 def _decoded(
@@ -129,8 +129,8 @@ def read_for_scoring(
         image = as_array(photograph, wanted)
         if with_view and wanted is not None and scorer.reading.jpeg_margin:
             photograph = decode(path, channels, scorer.reading, held)  # to look at, all of it
-    except UserError as error:
-        return Decoded(path, None, None, str(error).removeprefix(f"{printable(path)}: "))
+    except UnusableFile as error:
+        return Decoded(path, None, None, error.reason)
     if not with_view:
         return Decoded(path, image, None, "")
     photograph.thumbnail((VIEW, VIEW))
@@ -138,7 +138,7 @@ def read_for_scoring(
 
 
 def judge_decoded(
-    scorer: Scorer, together: Sequence[Decoded], limit: float, draw: Draw | None = None
+    scorer: Scorer, together: Sequence[Decoded], threshold: float, draw: Draw | None = None
 ) -> Iterator[Verdict]:
     """Verdicts on a few files that are read, at most `BATCH` usable ones, or one of a model of patches."""
     images = [file.image for file in together if file.image is not None]
@@ -146,17 +146,17 @@ def judge_decoded(
     for file in together:
         name = os.fspath(file.path)
         if file.image is None:
-            yield Verdict(name, "unusable", None, None, limit, file.reason, "")
+            yield Verdict(name, "unusable", None, None, threshold, file.reason, "")
             continue
         found = next(scored)
         if found is None:
-            yield Verdict(name, "unusable", None, None, limit, "the model gives it no finite score or map", "")
+            yield Verdict(name, "unusable", None, None, threshold, "the model gives it no finite score or map", "")
             continue
         score = float(found.total)
         share = float(calibrated(scorer.calibration, np.array([score], np.float32))[0])
         picture = "" if draw is None else draw(file, found.map)
-        called = "abnormal" if score > limit else "normal"
-        yield Verdict(name, called, score, share, limit, "", picture)
+        called = "abnormal" if score > threshold else "normal"
+        yield Verdict(name, called, score, share, threshold, "", picture)
 
 
 def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width channel"]]) -> list[Scores | None]:

@@ -32,7 +32,7 @@ class Arrival(NamedTuple):
 def watch(
     scorer: Scorer,
     folder: Path,
-    limit: float,
+    threshold: float,
     draw: Draw | None = None,
     *,
     known: Callable[[Path], bool] = lambda path: False,
@@ -46,7 +46,7 @@ def watch(
     Args:
         scorer: What scores them; with maps, if they are drawn.
         folder: The folder.
-        limit: The score above which an image is abnormal.
+        threshold: The score above which an image is abnormal.
         draw: As in `judge_files`.
         known: Whether a file has a verdict from before.
         stopped: Ends it when set; a verdict that is being made is made.
@@ -73,7 +73,7 @@ def watch(
             decoded = list(each(lambda path: read_for_scoring(scorer, path, draw is not None), together))
             ready = [file for file in decoded if file.image is not None or files.gives_up(file.path)]
             times = {path: at for path, at in zip(together, changed, strict=True) if at is not None and at >= started}
-            for file, verdict in zip(ready, judge_decoded(scorer, ready, limit, draw), strict=True):
+            for file, verdict in zip(ready, judge_decoded(scorer, ready, threshold, draw), strict=True):
                 if verdict.verdict == "unusable":
                     files.unusable[file.path] = together[file.path]
                 at = times.get(file.path)

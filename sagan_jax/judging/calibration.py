@@ -47,7 +47,7 @@ def least_rate(images: int) -> float:
     return max(1.0 / (images + 1), 1.0 / (QUANTILES - 1))
 
 
-def threshold(calibration: Calibration, false_positive_rate: float) -> float:
+def threshold_for(calibration: Calibration, false_positive_rate: float) -> float:
     """The score above which an image is called abnormal, for a share of normal images wrongly called so.
 
     Raises:

@@ -9,7 +9,7 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.detector import Detector, Scores, State
-from sagan_jax.judging.calibration import Calibration, threshold
+from sagan_jax.judging.calibration import Calibration, threshold_for
 from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate
 from sagan_jax.judging.metrics import auroc, summarise
 from sagan_jax.judging.pixel_metrics import (
@@ -168,12 +168,12 @@ def evaluate_strict(
         its 95 % interval beside it, as `false_positive_rate_interval` and `recall_interval`; what the number of
         held-out images allows to expect is `false_positive_rate_expected`.
     """
-    limit = threshold(calibration, false_positive_rate)
+    threshold = threshold_for(calibration, false_positive_rate)
     metrics = summarise(labels, scores)._asdict() if has_both(labels) else {}
     if pixels is not None:
         metrics |= summarise_pixels(pixels)
-    rates = {"false_positive_rate": scores[~labels] > limit, "recall": scores[labels] > limit}
-    told: dict[str, Any] = {"value": limit, "false_positive_rate_wanted": false_positive_rate}
+    rates = {"false_positive_rate": scores[~labels] > threshold, "recall": scores[labels] > threshold}
+    told: dict[str, Any] = {"value": threshold, "false_positive_rate_wanted": false_positive_rate}
     if held_out is not None:
         told["false_positive_rate_expected"] = expected_rate(held_out, false_positive_rate)._asdict()
     for name, called in rates.items():
@@ -184,7 +184,7 @@ def evaluate_strict(
 
 
 def evaluate_kinds(
-    labels: np.ndarray, kinds: np.ndarray, scores: np.ndarray, limit: float, pixels: PixelCounts | None = None
+    labels: np.ndarray, kinds: np.ndarray, scores: np.ndarray, threshold: float, pixels: PixelCounts | None = None
 ) -> list[dict[str, Any]]:
     """Each kind of abnormal image against all normal ones.
 
@@ -192,7 +192,7 @@ def evaluate_kinds(
         labels: bool `[M]`, True = abnormal; both classes are there.
         kinds: str `[M]`, what is wrong in a word.
         scores: Strict scores `[M]`.
-        limit: The calibrated threshold.
+        threshold: The score above which an image is abnormal.
         pixels: The counted pixels of the maps, if the images have masks.
 
     Returns:
@@ -207,7 +207,7 @@ def evaluate_kinds(
             "name": kind,
             "images": int(members.sum()),
             "auroc": auroc(labels[chosen], scores[chosen]),
-            "recall": float((scores[members] > limit).mean()),
+            "recall": float((scores[members] > threshold).mean()),
         }
         if pixels is not None:
             of_kind = PixelCounts(*(field[chosen] for field in pixels))

@@ -110,7 +110,7 @@ def rendered(folder: Path) -> str:
         masked=cards.get("masked", False),
         views=thumbnails.VIEWS,
         resting=text.resting(result) if result and curves else "",
-        limit=strict["threshold"]["value"] if strict else None,
+        threshold=strict["threshold"]["value"] if strict else None,
         leaks=text.leaks(result["reference"]) if result and "reference" in result else {},
         settings=settings_by_heading(config, result or {}),
         data=script_data(

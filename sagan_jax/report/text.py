@@ -26,8 +26,8 @@ def resting(result: Mapping[str, Any]) -> str:
 
     A threshold for a lower rate than its images support, which older versions set, is warned of.
     """
-    limit, held_out = result["strict"]["threshold"], result["images"]["held_out"]
-    wanted, scored = limit["false_positive_rate_wanted"], limit.get("calibration_images", held_out)
+    threshold, held_out = result["strict"]["threshold"], result["images"]["held_out"]
+    wanted, scored = threshold["false_positive_rate_wanted"], threshold.get("calibration_images", held_out)
     halves = f"set by {scored:,} normal images, each half scored by what is known of the other; "
     too_fine = f"; {percent(wanted)} is less, so the threshold does not guarantee it"
     return (
@@ -83,22 +83,22 @@ def summary(result: dict[str, Any]) -> str:
 
 def threshold_lines(result: Mapping[str, Any]) -> list[str]:
     """The threshold, what it does on the test set, and what it rests on; intervals where the run has them."""
-    limit = result["strict"]["threshold"]
+    threshold = result["strict"]["threshold"]
 
     def counted(name: str) -> str:
-        bounds = limit.get(f"{name}_interval")
-        return f"{limit[name]:.1%}" + (f" [{bounds['low']:.1%}, {bounds['high']:.1%}]" if bounds else "")
+        bounds = threshold.get(f"{name}_interval")
+        return f"{threshold[name]:.1%}" + (f" [{bounds['low']:.1%}, {bounds['high']:.1%}]" if bounds else "")
 
     called = [
         text.format(counted(name))
         for name, text in {"false_positive_rate": "{} on the test set", "recall": "recall {}"}.items()
-        if name in limit
+        if name in threshold
     ]
     expected = ""
-    if bounds := limit.get("false_positive_rate_expected"):
+    if bounds := threshold.get("false_positive_rate_expected"):
         expected = f"; with that many it comes out at {bounds['low']:.1%} to {bounds['high']:.1%}, 19 times out of 20"
     return [
-        f"  threshold {limit['value']:.4g} for {percent(limit['false_positive_rate_wanted'])} false positives"
+        f"  threshold {threshold['value']:.4g} for {percent(threshold['false_positive_rate_wanted'])} false positives"
         f"{': ' if called else ''}{', '.join(called)}",
         f"  {resting(result)}{expected}",
     ]

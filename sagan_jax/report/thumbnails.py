@@ -37,19 +37,19 @@ class Views(NamedTuple):
     masks: Bool[np.ndarray, "chosen height width"] | None
 
 
-def choose(scores: ScoreArray, labels: Labels, limit: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
+def choose(scores: ScoreArray, labels: Labels, threshold: float, count: int = 12) -> Int[np.ndarray, " chosen"]:
     """The images worth showing: the highest and lowest scores of each class and those nearest to the threshold.
 
     Args:
         scores: Finite, higher = more abnormal.
         labels: True = abnormal.
-        limit: The threshold.
+        threshold: The score above which an image is abnormal.
         count: How many of each; an image is chosen once.
 
     Returns:
         Indices of at most `6 * count` images, rising.
     """
-    parts = [np.argsort(np.abs(scores - limit), kind="stable")[: 2 * count]]
+    parts = [np.argsort(np.abs(scores - threshold), kind="stable")[: 2 * count]]
     for label in (False, True):
         members = np.flatnonzero(labels == label)
         order = members[np.argsort(scores[members], kind="stable")]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sagan_jax import run_folder
-from sagan_jax.judging.calibration import threshold
+from sagan_jax.judging.calibration import threshold_for
 from sagan_jax.judging.false_positive_rate import percent, resting_on
 from sagan_jax.methods.table import Method
 from sagan_jax.report import text
@@ -52,11 +52,11 @@ def _description(folder: Path, method: Method | None) -> str:
         ]
     else:
         model = load_model(folder, method=method)
-        limit = threshold(model.calibration, model.false_positive_rate)
+        threshold = threshold_for(model.calibration, model.false_positive_rate)
         lines += [
             "",
             f"not finished; --resume continues from epoch {model.epoch}",
-            f"  threshold {limit:.4g} at that epoch, for {percent(model.false_positive_rate)} false positives; "
+            f"  threshold {threshold:.4g} at that epoch, for {percent(model.false_positive_rate)} false positives; "
             f"{resting_on(model.held_out)}",
         ]
     return "\n".join(lines)

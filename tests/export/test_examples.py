@@ -20,7 +20,7 @@ from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.errors import UserError
 from sagan_jax.export import programs
 from sagan_jax.inspection.verdicts import judge_files
-from sagan_jax.judging.calibration import calibrate, threshold
+from sagan_jax.judging.calibration import calibrate, threshold_for
 from sagan_jax.runs.model import Model, scorer_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -116,9 +116,9 @@ def exported(request, files, tmp_path_factory):
 @pytest.mark.parametrize("form", ["onnx", "stablehlo"])
 def test_the_examples_say_of_files_what_the_package_says(exported, reading, files, form):
     model, folder = exported
-    limit = threshold(model.calibration, model.false_positive_rate)
+    threshold = threshold_for(model.calibration, model.false_positive_rate)
     named = [path for path in files if path.name.isprintable() and not the_package_alone_takes(reading, path)]
-    expected = list(judge_files(scorer_of(model), named, limit))
+    expected = list(judge_files(scorer_of(model), named, threshold))
     command = [sys.executable, "-W", "error", EXAMPLES / f"score_{form}.py", folder / form, *named]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr

@@ -21,7 +21,7 @@ from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
 from sagan_jax.export import programs as export
 from sagan_jax.export import weights
-from sagan_jax.judging.calibration import calibrate, calibrated, threshold
+from sagan_jax.judging.calibration import calibrate, calibrated, threshold_for
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.table import METHODS
 from sagan_jax.runs import checkpoint
@@ -97,10 +97,10 @@ def check(model, live, scores):
             np.testing.assert_allclose(scores[name], live[name], rtol=1e-4, atol=1e-4, err_msg=name)
     one_image = 1 / len(CALIBRATED)  # the calibrated score is a step function of the score
     np.testing.assert_allclose(scores["calibrated"], live["calibrated"], atol=one_image)
-    limit = threshold(model.calibration, model.false_positive_rate)
-    verdicts = live["score"] > limit
+    threshold = threshold_for(model.calibration, model.false_positive_rate)
+    verdicts = live["score"] > threshold
     assert 0 < verdicts.sum() < len(verdicts)
-    np.testing.assert_array_equal(np.asarray(scores["score"]) > limit, verdicts)
+    np.testing.assert_array_equal(np.asarray(scores["score"]) > threshold, verdicts)
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +222,10 @@ def without(packages, script, *arguments):
 
 def said(model, live, names):
     """What the examples print, by the live model."""
-    limit = threshold(model.calibration, model.false_positive_rate)
-    return [(name, "abnormal" if score > limit else "normal") for name, score in zip(names, live["score"], strict=True)]
+    threshold = threshold_for(model.calibration, model.false_positive_rate)
+    return [
+        (name, "abnormal" if score > threshold else "normal") for name, score in zip(names, live["score"], strict=True)
+    ]
 
 
 def columns(printed):

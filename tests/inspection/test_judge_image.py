@@ -15,7 +15,7 @@ from sagan_jax.data.patches import Patches
 from sagan_jax.errors import UserError
 from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.inspection.verdicts import judge_files
-from sagan_jax.judging.calibration import calibrate, threshold
+from sagan_jax.judging.calibration import calibrate, threshold_for
 from sagan_jax.runs.model import Model, scorer_of
 
 
@@ -28,8 +28,8 @@ def make_model(channels=3, patches=None):
 def file_verdict(model, path):
     """What `sagan score --maps` finds for the file: the verdict and the map."""
     maps = []
-    limit = threshold(model.calibration, model.false_positive_rate)
-    (verdict,) = judge_files(scorer_of(model, ("map",)), [path], limit, lambda file, heat: maps.append(heat) or "")
+    threshold = threshold_for(model.calibration, model.false_positive_rate)
+    (verdict,) = judge_files(scorer_of(model, ("map",)), [path], threshold, lambda file, heat: maps.append(heat) or "")
     return verdict, maps[0]
 
 
@@ -85,7 +85,7 @@ def test_the_false_positive_rate_sets_the_threshold():
     score = judge_image(model, image).score
     found = {rate: judge_image(model, image, false_positive_rate=rate) for rate in (0.01, 0.5)}
     for rate, verdict in found.items():
-        assert verdict.threshold == threshold(model.calibration, rate)
+        assert verdict.threshold == threshold_for(model.calibration, rate)
         assert verdict.verdict == ("abnormal" if score > verdict.threshold else "normal")
     with pytest.raises(UserError, match="false-positive rate is 1"):
         judge_image(model, image, false_positive_rate=1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.errors import UserError
-from sagan_jax.judging.calibration import calibrate, least_rate, threshold
+from sagan_jax.judging.calibration import calibrate, least_rate, threshold_for
 from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate, rate_for, resting_on
 
 
@@ -38,19 +38,19 @@ def test_many_images_are_written_with_commas():
 
 def test_a_threshold_is_the_kth_lowest_score_at_k_over_n_plus_1():
     scores = np.arange(1.0, 20.0)[::-1]  # 19 scores: 5 % is the highest, 10 % the one before, 7.5 % between them
-    assert [threshold(calibrate(scores), rate) for rate in (0.05, 0.1, 0.075)] == pytest.approx([19, 18, 18.5])
-    assert threshold(calibrate(scores[:5]), 0.05) == 19  # no score says what is beyond the highest
+    assert [threshold_for(calibrate(scores), rate) for rate in (0.05, 0.1, 0.075)] == pytest.approx([19, 18, 18.5])
+    assert threshold_for(calibrate(scores[:5]), 0.05) == 19  # no score says what is beyond the highest
 
 
 @pytest.mark.parametrize("held_out", [19, 99])  # whose ranks, 19 and 95, are whole
 def test_further_normal_images_exceed_the_threshold_as_often_as_wanted_and_within_the_interval(held_out):
     generator = np.random.default_rng(0)
     for draw, chance in (
-        (generator.standard_exponential, lambda limit: np.exp(-limit)),
-        (generator.random, lambda limit: 1 - limit),
+        (generator.standard_exponential, lambda threshold: np.exp(-threshold)),
+        (generator.random, lambda threshold: 1 - threshold),
     ):
-        limits = np.array([threshold(calibrate(draw(held_out)), 0.05) for _ in range(600)])
-        rates = chance(limits)  # the true one of each
+        thresholds = np.array([threshold_for(calibrate(draw(held_out)), 0.05) for _ in range(600)])
+        rates = chance(thresholds)  # the true one of each
         expected = expected_rate(held_out, 0.05)
         assert rates.mean() == pytest.approx(0.05, abs=0.008)
         inside = (expected.low <= rates) & (rates <= expected.high)

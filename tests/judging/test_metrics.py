@@ -133,6 +133,14 @@ def test_interval_of_a_case_with_known_quantiles():
     np.testing.assert_allclose(interval[1:], expected, atol=0.0051)  # one image more or less
 
 
+def test_scores_that_tell_all_images_apart_are_no_proof_of_an_auroc_of_one():
+    labels = np.arange(30) >= 20
+    right, wrong = (metrics.summarise(labels, scores, resamples=20).auroc for scores in (labels * 1.0, labels * -1.0))
+    # If one abnormal image in a hundred scores under all normal ones, the AUROC is 0.99; 10 of 10 are right by 0.99^10.
+    assert right == pytest.approx((1, 0.025 ** (1 / 10), 1))
+    assert wrong == pytest.approx((0, 0, 1 - 0.025 ** (1 / 10)))
+
+
 def test_resamples_keep_both_counts():
     labels = np.arange(30) >= 20
     summary = metrics.summarise(labels, np.zeros(30), resamples=20)

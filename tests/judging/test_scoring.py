@@ -5,7 +5,7 @@ from small_gan import SMALL_GAN
 
 from sagan_jax.errors import UserError
 from sagan_jax.judging import scoring
-from sagan_jax.judging.calibration import Calibration, calibrate, calibrated, threshold
+from sagan_jax.judging.calibration import Calibration, calibrate, calibrated, threshold_for
 from sagan_jax.judging.scoring import reference_protocol_scores, score_batch, score_images
 from sagan_jax.transforms.maps import mapped as mapped_detector
 
@@ -110,9 +110,9 @@ def test_the_threshold_leaves_the_chosen_share_of_normal_images_above_it():
     normal = np.random.default_rng(0).normal(size=4000).astype(np.float32)
     calibration = calibrate(normal)
     for rate in (0.01, 0.05, 0.5):
-        assert (normal > threshold(calibration, rate)).mean() == pytest.approx(rate, abs=1e-3)
+        assert (normal > threshold_for(calibration, rate)).mean() == pytest.approx(rate, abs=1e-3)
     with pytest.raises(UserError, match="false-positive rate is 1"):
-        threshold(calibration, 1.0)
+        threshold_for(calibration, 1.0)
 
 
 def test_a_calibrated_score_is_the_share_of_normal_images_below_it():

@@ -54,9 +54,9 @@ def run(tmp_path_factory):
     """A run's folder, its test labels, scores and threshold."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     split = make_split()
-    scores, limit = write_run(folder, split)
+    scores, threshold = write_run(folder, split)
     write_report(folder)
-    return folder, split.test_labels, scores, np.float32(limit)
+    return folder, split.test_labels, scores, np.float32(threshold)
 
 
 @pytest.fixture
@@ -81,9 +81,9 @@ def find(page, id):
     return page.find_element(By.ID, id)
 
 
-def stops(scores, limit):
+def stops(scores, threshold):
     """The thresholds the slider can be set to: one under all scores, each score, the calibrated one."""
-    return [-np.inf, *np.unique(np.append(scores, limit))]
+    return [-np.inf, *np.unique(np.append(scores, threshold))]
 
 
 def numbers(page):
@@ -93,9 +93,9 @@ def numbers(page):
     return page.execute_script("return arguments[0].map((id) => document.getElementById(id).textContent)", ids)
 
 
-def expected(labels, scores, limit):
+def expected(labels, scores, threshold):
     """The same by NumPy."""
-    called = scores > limit
+    called = scores > threshold
     tp, fp = int((called & labels).sum()), int((called & ~labels).sum())
     fn, tn = int((~called & labels).sum()), int((~called & ~labels).sum())
     precision = tp / (tp + fp) if tp + fp else None
@@ -108,8 +108,8 @@ def position(page):
 
 
 def test_the_page_opens_at_the_calibrated_threshold_with_the_numbers_of_the_result(page, run):
-    folder, labels, scores, limit = run
-    assert numbers(page) == expected(labels, scores, limit)
+    folder, labels, scores, threshold = run
+    assert numbers(page) == expected(labels, scores, threshold)
     strict = json.loads((folder / "result.json").read_text())["strict"]["threshold"]
     assert find(page, "recall").text == f"{100 * strict['recall']:.1f} %"
     assert find(page, "false-positive-rate").text == f"{100 * strict['false_positive_rate']:.1f} %"
@@ -119,8 +119,8 @@ def test_the_page_opens_at_the_calibrated_threshold_with_the_numbers_of_the_resu
 def test_the_slider_moves_the_numbers_by_keyboard_and_the_button_moves_them_back(page, run):
     from selenium.webdriver.common.keys import Keys
 
-    _, labels, scores, limit = run
-    slider, at = find(page, "threshold"), stops(scores, limit)
+    _, labels, scores, threshold = run
+    slider, at = find(page, "threshold"), stops(scores, threshold)
     assert int(slider.get_property("max")) == len(at) - 1
     seen = set()
     for key in (Keys.HOME, Keys.ARROW_RIGHT, Keys.PAGE_UP, Keys.END, Keys.ARROW_LEFT, Keys.PAGE_DOWN):
@@ -129,7 +129,7 @@ def test_the_slider_moves_the_numbers_by_keyboard_and_the_button_moves_them_back
         seen.add(position(page))
     assert len(seen) == 6
     find(page, "reset").click()
-    assert numbers(page) == expected(labels, scores, limit)
+    assert numbers(page) == expected(labels, scores, threshold)
     assert page.switch_to.active_element == slider
 
 
@@ -138,7 +138,7 @@ def test_the_threshold_is_dragged_in_the_plots(page, run, plot):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
-    _, labels, scores, limit = run
+    _, labels, scores, threshold = run
     over = find(page, plot).find_element(By.CSS_SELECTOR, ".u-over")
     width = over.size["width"]
     found = []
@@ -146,10 +146,10 @@ def test_the_threshold_is_dragged_in_the_plots(page, run, plot):
         drag = ActionChains(page, duration=20).move_to_element(over).click_and_hold()
         drag.move_by_offset(round(share * width), 0).release().perform()
         found.append(position(page))
-        assert numbers(page) == expected(labels, scores, stops(scores, limit)[found[-1]])
+        assert numbers(page) == expected(labels, scores, stops(scores, threshold)[found[-1]])
     assert (found[0] < found[1]) == (plot == "histogram")  # left on a curve is up in the scores
     if plot == "roc":
-        rate = float((scores[~labels] > stops(scores, limit)[found[1]]).mean())
+        rate = float((scores[~labels] > stops(scores, threshold)[found[1]]).mean())
         assert rate == pytest.approx(0.25, abs=0.02)
 
 
@@ -167,7 +167,7 @@ def choose(page, id, value):
 
 
 def test_sorting_sorts(page, run):
-    folder, _, _, limit = run
+    folder, _, _, threshold = run
     with (folder / "scores.csv").open(newline="") as file:
         scores = {row["id"]: float(row["score"]) for row in csv.DictReader(file)}
     shown = cards(page)
@@ -176,7 +176,7 @@ def test_sorting_sorts(page, run):
     choose(page, "order", "lowest")
     assert [scores[name] for name in cards(page)] == sorted(scores[name] for name in shown)
     choose(page, "order", "nearest")
-    distances = [abs(scores[name] - limit) for name in cards(page)]
+    distances = [abs(scores[name] - threshold) for name in cards(page)]
     assert distances == sorted(distances)
     choose(page, "order", "name")
     plain = [name for name in cards(page) if name not in HOSTILE]
@@ -187,11 +187,11 @@ def test_sorting_sorts(page, run):
 def test_the_filter_follows_the_threshold(page, run):
     from selenium.webdriver.common.keys import Keys
 
-    folder, labels, scores, limit = run
+    folder, labels, scores, threshold = run
     ids = np.array(make_split().test_ids)
     everything = cards(page)
     choose(page, "filter", "abnormal called normal")
-    missed = set(ids[labels & (scores <= limit)])
+    missed = set(ids[labels & (scores <= threshold)])
     assert set(cards(page)) == missed & set(everything)
     assert find(page, "shown").text == f"{len(cards(page))} of {len(everything)} shown"
     find(page, "threshold").send_keys(Keys.HOME)

@@ -1,0 +1,138 @@
+"""The image files of a folder, each decoded once, in parallel, with its masks."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from sagan_jax.data.image_file import BadFile, Reading, as_array, decode, read_image, strips
+from sagan_jax.data.image_format import kind_of
+from sagan_jax.data.listing import Listing
+from sagan_jax.data.mask import decode_mask, reduce
+from sagan_jax.data.open_image import MAX_PIXELS
+from sagan_jax.data.patches import Patches
+from sagan_jax.errors import UnusableFile
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Loading(NamedTuple):
+    """How files are read.
+
+    Attributes:
+        size: Height and width of the images; None keeps those of the photographs.
+        patches: How photographs are cut.
+        channels: 1 (grey) or 3 (RGB).
+        keep: Whether the images are kept, or read again whenever they are needed.
+        files: How a file becomes an image beside these.
+    """
+
+    size: tuple[int, int] | None
+    patches: Patches | None
+    channels: Literal[1, 3]
+    keep: bool
+    files: Reading
+
+
+class LoadedFile(NamedTuple):
+    """A file decoded, and what a split needs to know of it.
+
+    Attributes:
+        path: The file.
+        kind: "good", or the kind of defect; None for training images.
+        size: Height and width on disk.
+        brightest: The greatest value of any channel, 0 to 255.
+        digest: Of the decoded image before it is resized; equal for files that show the same.
+        mask_paths: Of an abnormal image, the files that mark what is abnormal in it.
+        image: The image, if it is kept.
+        mask: Where it is abnormal, if it is kept.
+        marked: The share of its pixels that the mask marks.
+        halved: Whether the mask has soft greys, so that only what is half white counts.
+        bad_mask: A mask that could not be used.
+    """
+
+    path: Path
+    kind: str | None
+    size: tuple[int, int]
+    brightest: int
+    digest: bytes
+    mask_paths: tuple[Path, ...] | None
+    image: UInt8[np.ndarray, "height width channel"] | None
+    mask: Bool[np.ndarray, "height width"] | None
+    marked: float
+    halved: bool
+    bad_mask: BadFile | None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it is known what is abnormal in the image."""
+        return self.kind in (None, "good") or self.mask_paths is not None
+
+
+def load_files(listing: Listing, as_read: Loading) -> tuple[list[LoadedFile], list[BadFile]]:
+    """Every image of a listing that can be used, and those that cannot; each in order."""
+    masks: Sequence[tuple[Path, ...] | None] = listing.test_masks or (None,) * len(listing.test)
+    jobs: list[tuple[Path, str | None, tuple[Path, ...] | None]] = [(file, None, None) for file in listing.train]
+    jobs += zip(listing.test, listing.test_kinds, masks, strict=True)
+
+    def read(job: tuple[Path, str | None, tuple[Path, ...] | None]) -> LoadedFile | BadFile:
+        try:
+            return _read(*job, as_read)
+        except UnusableFile as error:
+            return BadFile(error.path, error.reason)
+
+    with ThreadPoolExecutor(2 if as_read.files.max_pixels > MAX_PIXELS else None) as pool:  # few large ones at a time
+        results = list(pool.map(read, jobs))
+    good = [result for result in results if isinstance(result, LoadedFile)]
+    return good, [result for result in results if isinstance(result, BadFile)]
+
+
+def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: Loading) -> LoadedFile:
+    image = decode(path, as_read.channels, as_read.files)
+    size = (image.height, image.width)
+    if as_read.patches is not None and min(size) < as_read.patches.size:
+        side = as_read.patches.size
+        raise UnusableFile(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
+    digest = _digest(image)
+    brightest = int(np.max(image.getextrema()))
+    mask, marked, halved, bad_mask = None, 0.0, False, None
+    if mask_paths is not None:
+        try:
+            mask, halved = decode_mask(mask_paths, image_shape=size)
+            marked = float(mask.mean())
+        except UnusableFile as error:
+            mask_paths, bad_mask = None, BadFile(error.path, error.reason)
+    kept = None
+    if as_read.keep:
+        if mask is not None and as_read.size is not None:
+            mask = reduce(mask, as_read.size)
+        if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
+            kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
+        else:
+            kept = as_array(image, as_read.size)
+    return LoadedFile(
+        path=path,
+        kind=kind,
+        size=size,
+        brightest=brightest,
+        digest=digest,
+        mask_paths=mask_paths,
+        image=kept,
+        mask=mask if as_read.keep else None,
+        marked=marked,
+        halved=halved,
+        bad_mask=bad_mask,
+    )
+
+
+def _digest(image: "Image.Image") -> bytes:
+    """Of size and pixels."""
+    digest = hashlib.blake2b(repr((image.height, image.width)).encode(), digest_size=16)
+    for _, strip in strips(image):
+        digest.update(strip.tobytes())
+    return digest.digest()
