@@ -50,10 +50,12 @@ class NormalMaps(NamedTuple):
     Attributes:
         pixels: Values of pixels, evenly spread, that say in which bins pixels are counted; float32, any shape.
         greatest: The greatest value of each map, `float32 [N]`.
+        scores: The score of each image, `float32 [N]`.
     """
 
     pixels: np.ndarray
     greatest: np.ndarray
+    scores: np.ndarray
 
 
 def normal_maps(detector: Detector, state: State, split: Split, held_out: np.ndarray | Photographs) -> NormalMaps:
@@ -66,14 +68,15 @@ def normal_maps(detector: Detector, state: State, split: Split, held_out: np.nda
         held_out: Normal images held out of training.
     """
     if split.patches is None:
-        maps = score_images(detector, state, held_out[:PART], pictures=PICTURES).map
-        return NormalMaps(maps, maps.max(axis=(1, 2)))
+        scores = score_images(detector, state, held_out[:PART], pictures=PICTURES)
+        return NormalMaps(scores.map, scores.map.max(axis=(1, 2)), scores.total)
     photographs = (held_out[index] for index in range(min(len(held_out), PHOTOGRAPHS)))
-    pixels, greatest = [], []
+    pixels, greatest, totals = [], [], []
     for found in score_photographs(batch_scorer(detector, state, ("map",)), photographs, split.patches):
         pixels.append(_evenly_spread(found.map))
         greatest.append(found.map.max())
-    return NormalMaps(np.concatenate(pixels), np.array(greatest, np.float32))
+        totals.append(found.total)
+    return NormalMaps(np.concatenate(pixels), np.array(greatest, np.float32), np.array(totals, np.float32))
 
 
 def score_test(

@@ -79,6 +79,19 @@ def counted_rate(counted: int, images: int) -> Interval:
     return Interval(counted / images, float(bounds.low), float(bounds.high))
 
 
+def contradicts(counted: int, images: int, rate: float) -> bool:
+    """Whether normal images contradict the rate that a threshold was set for: once in a hundred times by chance.
+
+    Args:
+        counted: How many of the images exceed the threshold.
+        images: How many there are; the threshold was set without them.
+        rate: The rate, between 0 and 1.
+    """
+    from scipy.stats import binom
+
+    return bool(binom.sf(counted - 1, images, rate) < 0.01)
+
+
 def resting_on(images: int) -> str:
     """What a threshold rests on and what that is good for, in words."""
     of = "normal image" if images == 1 else "normal images"

@@ -6,6 +6,7 @@ import numpy as np
 
 from sagan_jax.detector import Scores
 from sagan_jax.judging import evaluation
+from sagan_jax.judging.false_positive_rate import contradicts, percent
 from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES
@@ -53,6 +54,12 @@ def evaluate(prepared: Prepared, trained: Trained) -> Evaluated:
         result["pixels"] = evaluation.pixels_counted(split, pixels)
     elif split.test_masks is not None and split.test_masks.any():
         notes = ("every pixel of the masks is marked, or of those that are counted: there are no metrics of pixels",)
+    over = int((normal.scores > strict["threshold"]["value"]).sum())
+    if contradicts(over, len(normal.scores), rate):
+        notes += (
+            f"{over} of {len(normal.scores)} held-out images, which were not trained on, exceed the threshold, where "
+            f"{percent(rate)} were wanted: so will new ones; train on images that differ as much as new ones will",
+        )
     result |= judge_floor(split, prepared.kept, prepared.held_out_indices)
     if split.test_kinds is not None and evaluation.has_both(split.test_labels):
         result["kinds"] = evaluation.evaluate_kinds(

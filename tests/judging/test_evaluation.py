@@ -6,6 +6,7 @@ from sagan_jax.data.split import Split
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict, normal_maps, score_test
 from sagan_jax.judging.pixel_metrics import count_pixels, counted_only
+from sagan_jax.judging.scoring import score_images
 from sagan_jax.report.text import sweep
 
 LABELS = np.array([False] * 4 + [True] * 4)
@@ -89,6 +90,7 @@ def test_pixels_are_counted_where_both_kinds_are_there(marked, counted, key):
     state = MEAN.init(key, (8, 8, 1))
     normal = normal_maps(MEAN, state, split, images)
     np.testing.assert_array_equal(normal.greatest, normal.pixels.max(axis=(1, 2)))
+    np.testing.assert_array_equal(normal.scores, score_images(MEAN, state, images).total)
     scores, pixels = score_test(MEAN, state, split, normal.pixels)
     assert len(scores.total) == 6
     assert (pixels is not None) == counted

@@ -5,7 +5,7 @@ import pytest
 
 from sagan_jax.errors import UserError
 from sagan_jax.judging.calibration import calibrate, least_rate, threshold_for
-from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate, rate_for, resting_on
+from sagan_jax.judging.false_positive_rate import contradicts, counted_rate, expected_rate, rate_for, resting_on
 
 
 def test_the_greatest_of_n_scores_is_exceeded_once_in_n_and_1_times_whatever_their_law():
@@ -71,3 +71,11 @@ def test_a_counted_rate_has_the_interval_of_clopper_and_pearson():
     assert counted_rate(11, 71) == pytest.approx((0.1549, 0.0800, 0.2603), abs=1e-4)
     with pytest.raises(UserError, match="3 of 2 images"):
         counted_rate(3, 2)
+
+
+def test_as_many_images_over_a_threshold_as_chance_brings_once_in_a_hundred_times_contradict_its_rate():
+    # Of 2 images both are over a threshold for 5 % in 0.25 % of all draws, one or more in 9.75 %.
+    assert [contradicts(counted, 2, 0.05) for counted in (0, 1, 2)] == [False, False, True]
+    assert [contradicts(counted, 2, 0.2) for counted in (0, 1, 2)] == [False, False, False]
+    assert contradicts(11, 40, 0.05)
+    assert not contradicts(6, 45, 0.05)

@@ -13,9 +13,12 @@ from sagan_jax.detector import normalise
 from sagan_jax.device import start_run
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.run_folder import read_metrics
+from sagan_jax.runs.checkpoint import Checkpoint
+from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.model import load_model
 from sagan_jax.runs.prepare import prepare
 from sagan_jax.runs.run import run
+from sagan_jax.runs.run_state import Trained
 
 
 def fit_normal(state, images, key):
@@ -27,13 +30,17 @@ LAST, BEST = JudgingConfig(), JudgingConfig(select="best")
 IMAGES = np.stack([picture(i, (16, 16, 3)) for i in range(60)])
 
 
-def trained(folder, count, judging=LAST, detector=FITTED):
+def prepared_run(count, judging, detector):
     names = np.array([f"{i:03d}" for i in range(60)])
     labels = np.arange(10) >= 5
     split = Split("noise", "odd", IMAGES[:count], names[:count], IMAGES[50:], labels, names[50:])
     method = METHOD._replace(build=lambda settings, steps=None: detector)
     training = TrainingConfig(epochs=2, batch_size=8, validation_fraction=0.2)
-    prepared = prepare(split, method, MeanConfig(), training, judging)
+    return method, prepare(split, method, MeanConfig(), training, judging)
+
+
+def trained(folder, count, judging=LAST, detector=FITTED):
+    method, prepared = prepared_run(count, judging, detector)
     result = run(prepared, folder, start_run(HardwareConfig()), ["test"])
     rows = [row["calibration_images"] for row in read_metrics(folder / "metrics.jsonl")]
     return result, rows, load_model(folder, method=method)
@@ -67,3 +74,16 @@ def test_it_is_of_held_out_images_where_halves_are_of_no_use(tmp_path, count, ju
     said = "each half scored" in (tmp_path / "run" / "report.html").read_text()
     assert said == (expected[-1] == count)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["images"]["held_out"] == round(0.2 * count)
+
+
+def test_held_out_images_that_exceed_the_threshold_far_too_often_are_told_of(key):
+    _, prepared = prepared_run(50, JudgingConfig(false_positive_rate=0.1), FITTED)
+    state = MEAN.init(key, IMAGES.shape[1:])
+
+    def notes(normal_score):
+        judged = Checkpoint(2, state, calibrate(np.full(40, normal_score, np.float32)))
+        return evaluate(prepared, Trained(judged, judged, ())).notes
+
+    (note,) = notes(0.0)  # all images score higher
+    assert note.startswith("10 of 10 held-out images, which were not trained on, exceed the threshold, where 10 %")
+    assert notes(9.0) == ()
