@@ -8,8 +8,8 @@ slows down slows down both, and medians are compared. PyTorch runs eagerly, cont
 
 A step of the restoration preset is timed as well, and the part of it that damage takes.
 
-Half an hour on 2 cores; `--quick` measures 32 px, batch 64 alone. Expect 2.4 times the training speed of eager PyTorch
-and 2.2 times its scoring speed at 32 px, batch 64 (docs/performance.md).
+Half an hour on 2 cores; `--cases main` measures 32 px, batch 64 alone. Expect 2.4 times the training speed of eager
+PyTorch there, and 2.2 times its scoring speed (docs/performance.md).
 
 On a GPU both sides multiply float32 alike, exactly or by TF32, and a third time the networks run in bf16. There the
 share of the card's peak is printed too, the seconds of an epoch of CIFAR-10, and the images a second of ten models that
@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from experiments.benchmark_sides import Case, our_calls, peer_calls, precision_of, same_function, torch_device
 from experiments.cards import Arithmetic, flushed_denormals, peak, use
@@ -32,13 +32,17 @@ from experiments.timing import in_turn, timed
 from sagan_jax.config import Device
 from sagan_jax.flags import run_experiment
 
+BenchmarkCase = Literal["main", "batch_32", "batch_128", "size_128", "plain", "restoration"]
+BENCHMARK_CASES: tuple[BenchmarkCase, ...] = get_args(BenchmarkCase)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """Measure training and scoring against the same SAGAN in PyTorch."""
 
-    quick: bool = False
-    """Only 32 px, batch 64, with depthwise-separable convolutions."""
+    cases: tuple[BenchmarkCase, ...] = BENCHMARK_CASES
+    """What is measured. `main` is 32 px, batch 64; the next ones differ in the batch or the size, `plain` in its
+    convolutions, which are not depthwise-separable. `restoration` is a step of the restoration preset."""
     rounds: int = 5
     """How often each is timed."""
     compiled: bool = True
@@ -73,54 +77,51 @@ class Benchmark:
         for case in chosen:
             results.append(measure(case, self.rounds, where))
             print(show(results[-1]), flush=True)
-            headline = {
-                name: results[0][name] and results[0][name]["median"]
-                for name in ("train_ratio_eager", "train_ratio_compiled", "score_ratio_eager")
-            }
-            write_json(self.out, headline | everything | {"cases": results})
+            write_json(self.out, everything | {"cases": results})
         arithmetics = list(dict.fromkeys(case.arithmetic for case in chosen))
         images, models = (
             default * (not on_cpu) if value is None else value
             for value, default in ((self.epoch_images, 45_000), (self.models, 10))
         )
-        if not self.quick:
+        if "restoration" in self.cases:
             step = everything["restoration_step"] = restoration_step(self.rounds)
             said = f"{step['images_per_second']:.1f} images/s, {step['damage_share']['median']:.1%} of it damage"
             print(f"a step of the restoration preset, {step['size']} px, batch {step['batch']}: {said}", flush=True)
-            write_json(self.out, headline | everything | {"cases": results})
+            write_json(self.out, everything | {"cases": results})
         for arithmetic in arithmetics if images else ():
             seconds = epoch_seconds(images, arithmetic)
             everything.setdefault("epoch_seconds", {"images": images})[arithmetic] = round(seconds, 3)
             print(f"an epoch of {images:,} images, batch 64, {arithmetic}: {seconds:.2f} s", flush=True)
-            write_json(self.out, headline | everything | {"cases": results})
+            write_json(self.out, everything | {"cases": results})
         for arithmetic in arithmetics if models else ():
             rates = many_models(models, chosen[0].steps, arithmetic, self.rounds)
             everything.setdefault("many_models", {"models": models})[arithmetic] = rates
             said = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
             print(f"{models} models, batch 32, {arithmetic}, images/s of all: {said}", flush=True)
-            write_json(self.out, headline | everything | {"cases": results})
+            write_json(self.out, everything | {"cases": results})
 
 
 STEPS_ON_ACCELERATOR = 64
 
-MAIN = Case(compiled=True)
-CASES = (
-    MAIN,
-    Case(batch=32),
-    Case(batch=128),
-    Case(size=128, batch=16),
-    Case(depthwise=False),
-)
+CASES: dict[BenchmarkCase, Case] = {
+    "main": Case(compiled=True),
+    "batch_32": Case(batch=32),
+    "batch_128": Case(batch=128),
+    "size_128": Case(size=128, batch=16),
+    "plain": Case(depthwise=False),
+}
 
 
 def measured_cases(options: Benchmark, on_cpu: bool) -> list[Case]:
     """What is measured: the main case in every arithmetic, the others in the last."""
     arithmetics = options.arithmetics or (("float32",) if on_cpu else ("float32", "tf32", "bf16"))
-    steps = MAIN.steps if on_cpu else STEPS_ON_ACCELERATOR
-    chosen = [replace(MAIN, arithmetic=arithmetic) for arithmetic in arithmetics]
-    if not options.quick:
-        chosen += [replace(case, arithmetic=arithmetics[-1]) for case in CASES[1:]]
-    return [replace(case, steps=steps, compiled=case.compiled and options.compiled) for case in chosen]
+    chosen = [
+        replace(case, arithmetic=arithmetic, compiled=case.compiled and options.compiled)
+        for name, case in CASES.items()
+        if name in options.cases
+        for arithmetic in (arithmetics if name == "main" else arithmetics[-1:])
+    ]
+    return chosen if on_cpu else [replace(case, steps=STEPS_ON_ACCELERATOR) for case in chosen]
 
 
 def epoch_seconds(images: int, arithmetic: Arithmetic) -> float:

@@ -24,7 +24,8 @@ COMMANDS = re.findall(r"^python -m experiments\.(\w+) (.*)$", PAGE.read_text(enc
 TINY = {
     "parity": ["--width=4", "--size=16", "--images=64", "--arithmetics", "tf32"],
     "benchmark": [
-        "--quick",
+        "--cases",
+        "main",
         "--rounds=1",
         "--no-compiled",
         "--arithmetics",
@@ -103,7 +104,7 @@ def test_the_benchmark_compares_times_an_epoch_and_many_models(tmp_path, monkeyp
 
     for name in ("epoch_seconds", "many_models"):
         monkeypatch.setattr(benchmark, name, narrow(getattr(benchmark, name)))
-    monkeypatch.setattr(benchmark, "MAIN", benchmark.Case(batch=2, steps=1))
+    monkeypatch.setitem(benchmark.CASES, "main", benchmark.Case(batch=2, steps=1))
     monkeypatch.setattr(benchmark, "peak_memory", lambda side, case: 0)
     for name, flags in COMMANDS:
         if name == "benchmark":
