@@ -22,10 +22,11 @@ from sagan_jax import __version__
 from sagan_jax.atomic_file import replacing
 from sagan_jax.detector import normalise
 from sagan_jax.errors import UserError, one_line, printable
-from sagan_jax.export.weights import METADATA, to_safetensors
+from sagan_jax.export.weights import to_safetensors
 from sagan_jax.judging.calibration import calibrated, least_rate, threshold_for
 from sagan_jax.ops import convolution
 from sagan_jax.runs.model import Model
+from sagan_jax.runs.scoring_weights import METADATA
 
 OUTPUTS: tuple[str, ...] = ("score", "R", "L", "calibrated", "map")
 PLATFORMS = ("cpu", "cuda")

@@ -16,19 +16,14 @@ from sagan_jax.detector import State, leaf_names, read_by_scoring
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.judging.calibration import Calibration
 from sagan_jax.runs.model import Model, untrained_model
-
-METADATA = "sagan_jax"
-QUANTILES_TENSOR = "calibration.quantiles"
+from sagan_jax.runs.scoring_weights import CALIBRATION, METADATA, scoring_tensors
 
 
 def to_safetensors(model: Model, metadata: Mapping[str, Any]) -> bytes:
     """The model as a safetensors file; `load_safetensors` reads it back."""
     from safetensors.numpy import save
 
-    read = read_by_scoring(model.detector, model.image_shape)
-    named = zip(leaf_names(model.state), jax.tree.leaves(model.state), strict=True)
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named if name in read}
-    tensors[QUANTILES_TENSOR] = np.ascontiguousarray(model.calibration.quantiles)
+    tensors = scoring_tensors(model.detector, model.image_shape, model.state, model.calibration)
     return save(tensors, {METADATA: json.dumps(metadata)})
 
 
@@ -66,14 +61,14 @@ def load_safetensors(path: Path) -> Model:
         read_by_scoring(model.detector, model.image_shape),
     )
     wanted = {name: leaf for name, leaf in zip(names, leaves, strict=True) if name in read}
-    wanted[QUANTILES_TENSOR] = model.calibration.quantiles
+    wanted[CALIBRATION] = model.calibration.quantiles
     check_tensors(path, tensors, wanted)
     filled = [
         jax.numpy.asarray(tensors[name]) if name in tensors else leaf
         for name, leaf in zip(names, jax.tree.leaves(zeros(model.state)), strict=True)
     ]
     state = jax.tree.unflatten(jax.tree.structure(model.state), filled)
-    return model._replace(state=state, calibration=Calibration(tensors[QUANTILES_TENSOR]), epoch=epoch)
+    return model._replace(state=state, calibration=Calibration(tensors[CALIBRATION]), epoch=epoch)
 
 
 def zeros(like: State) -> State:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from sagan_jax.atomic_file import replacing
-from sagan_jax.detector import Detector, leaf_names, read_by_scoring
+from sagan_jax.detector import Detector, State, leaf_names, read_by_scoring
 from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
 
@@ -32,6 +32,16 @@ class ScoringWeights(NamedTuple):
     calibration: Calibration
 
 
+def scoring_tensors(
+    detector: Detector, image_shape: tuple[int, ...], state: State, calibration: Calibration
+) -> dict[str, np.ndarray]:
+    """What scoring reads of a state, by the names of its tree, and the quantiles: the tensors of a safetensors file."""
+    read = read_by_scoring(detector, image_shape)
+    named = zip(leaf_names(state), jax.tree.leaves(state), strict=True)
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named if name in read}
+    return tensors | {CALIBRATION: np.ascontiguousarray(calibration.quantiles)}
+
+
 def keep_weights(
     checkpoints: Checkpoints, checkpoint: Checkpoint, detector: Detector, image_shape: tuple[int, ...]
 ) -> None:
@@ -43,11 +53,7 @@ def keep_weights(
 
     folder = Path(checkpoints.manager.directory) / str(checkpoint.epoch)
     integrity = json.loads((folder / INTEGRITY).read_bytes())
-
-    read = read_by_scoring(detector, image_shape)
-    named = zip(leaf_names(checkpoint.state), jax.tree.leaves(checkpoint.state), strict=True)
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named if name in read}
-    tensors[CALIBRATION] = np.ascontiguousarray(checkpoint.calibration.quantiles)
+    tensors = scoring_tensors(detector, image_shape, checkpoint.state, checkpoint.calibration)
     about = {
         "format": FORMAT,
         "epoch": checkpoint.epoch,
