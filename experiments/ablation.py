@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from experiments.record import made_by, read_results, write_results
-from sagan_jax.config import INSPECTION, SaganConfig, TrainingConfig, require, sagan_preset
-from sagan_jax.errors import UserError
+from sagan_jax.config import INSPECTION, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.errors import UserError, require
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:

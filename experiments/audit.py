@@ -42,7 +42,7 @@ from experiments.account import (
 from experiments.datasets import load_dataset
 from experiments.leave_one_out import LeaveOneOut
 from experiments.record import made_by, read_results, result_lines, write_results
-from sagan_jax.config import require
+from sagan_jax.errors import require
 from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import find_method
 

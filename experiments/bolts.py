@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sagan_jax.config import Site, require
+from sagan_jax.config import Site
+from sagan_jax.errors import require
 from sagan_jax.flags import TrainingFlags, run_experiment, with_method
 from sagan_jax.methods.table import find_method
 

@@ -10,7 +10,8 @@ from experiments.datasets import TfdsConfig, ThinningConfig, load_dataset
 from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
 from experiments.variants import VARIANTS
 from sagan_jax import run_folder
-from sagan_jax.config import JudgingConfig, Preset, Site, TrainingConfig, require
+from sagan_jax.config import JudgingConfig, Preset, Site, TrainingConfig
+from sagan_jax.errors import require
 from sagan_jax.methods.table import METHODS
 
 if TYPE_CHECKING:

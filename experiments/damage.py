@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sagan_jax.config import RestorationConfig, require
+from sagan_jax.config import RestorationConfig
+from sagan_jax.errors import require
 from sagan_jax.flags import run_experiment
 
 _COLUMNS = ("normal", "another light", "damaged", "mask")

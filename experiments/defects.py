@@ -24,9 +24,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from experiments.datasets import TfdsConfig, load_dataset
-from sagan_jax.config import require
 from sagan_jax.data.image_file import read_image
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 from sagan_jax.flags import run_experiment
 
 SHIPPED = ("brick", "grass", "gravel")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from experiments.record import write_results
-from sagan_jax.config import TrainingConfig, require
-from sagan_jax.errors import UserError
+from sagan_jax.config import TrainingConfig
+from sagan_jax.errors import UserError, require
 from sagan_jax.flags import run_experiment
 from sagan_jax.runs.provenance import PROVENANCE
 from sagan_jax.training.plan import all_steps

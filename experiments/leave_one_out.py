@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.datasets import CLASSES, DATASETS, ClassLeftOut
-from sagan_jax.config import Together, require
+from sagan_jax.config import Together
+from sagan_jax.errors import require
 from sagan_jax.flags import TrainingFlags, run_experiment, with_method
 from sagan_jax.methods.table import find_method
 

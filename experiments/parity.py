@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.cards import Arithmetic, use
 from experiments.record import made_by, result_lines, write_results
-from sagan_jax.config import Device, SaganConfig, TrainingConfig, require
+from sagan_jax.config import Device, SaganConfig, TrainingConfig
+from sagan_jax.errors import require
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from experiments.record import collect, merged_rows, read_table_rows, result_lin
 from experiments.speed import Kind
 from experiments.tables import RESULTS
 from experiments.variants import VARIANTS
-from sagan_jax.config import Device, HardwareConfig, OutputConfig, Preset, require
-from sagan_jax.errors import UserError
+from sagan_jax.config import Device, HardwareConfig, OutputConfig, Preset
+from sagan_jax.errors import UserError, require
 from sagan_jax.flags import run_experiment
 from sagan_jax.methods.table import METHODS
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import require
 
 State = Any
 """A method's state: any pytree of arrays (parameters, statistics, optimiser states, step), nothing hidden."""
@@ -136,8 +136,7 @@ def worst_share(
     Raises:
         UserError: If the share is out of range.
     """
-    if not 0 < share <= 1:
-        raise UserError(f"the share of the worst pixels is {share}; it must be over 0 and at most 1")
+    require(0 < share <= 1, "the share of the worst pixels", share, "over 0 and at most 1")
     flat = maps.reshape(maps.shape[0], -1)  # [B, H * W]
     count = max(1, round(share * flat.shape[1]))
     if isinstance(flat, np.ndarray):

@@ -30,7 +30,6 @@ from sagan_jax.config.run import (
     Together,
 )
 from sagan_jax.config.training import DensityConfig, Scoring, TrainingConfig
-from sagan_jax.errors import require
 
 __all__ = [
     "INSPECTION",
@@ -58,7 +57,6 @@ __all__ = [
     "Streaming",
     "Together",
     "TrainingConfig",
-    "require",
     "sagan_preset",
     "settings_from_json",
     "settings_to_json",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sagan_jax.data.split import Dataset, official_ids
-from sagan_jax.errors import UserError
+from sagan_jax.errors import require
 
 _TRAINING_IMAGES = 1415  # the first 11 of 14 forms; the twelfth starts here
 
@@ -29,8 +29,7 @@ def load_digits(size: int = 32) -> Dataset:
     Raises:
         UserError: If the size is not positive.
     """
-    if size < 1:
-        raise UserError(f"the image size is {size}; it must be at least 1 pixel")
+    require(size >= 1, "the image size", size, "at least 1 pixel")
     from PIL import Image
     from sklearn import datasets
 

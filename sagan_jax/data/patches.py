@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 
 Corners = Int[np.ndarray, "patch 2"]
 PatchMaps = Float[np.ndarray, "patch size size *channel"]
@@ -118,8 +118,7 @@ def score_large(
     Raises:
         UserError: As `windows`, or the batch is empty.
     """
-    if batch < 1:
-        raise UserError(f"a batch of {batch} patches is impossible; it must be at least 1")
+    require(batch >= 1, "the batch of patches", batch, "at least 1")
     height, width = image.shape[:2]
     corners = windows(height, width, *patches)
     numbers: dict[str, list[np.ndarray]] = {}

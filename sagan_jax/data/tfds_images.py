@@ -15,7 +15,7 @@ import numpy as np
 from sagan_jax.cache_folder import cache_folder, of_user
 from sagan_jax.data import image_cache
 from sagan_jax.data.split import Dataset, official_ids
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 
 if TYPE_CHECKING:
     from sagan_jax.data.builders import Builder  # heavy
@@ -58,8 +58,7 @@ def load_tfds(
     Raises:
         UserError: If the set is unknown, unfit, or neither prepared nor obtainable.
     """
-    if size is not None and size < 1:
-        raise UserError(f"the image size is {size}; it must be at least 1 pixel")
+    require(size is None or size >= 1, "the image size", size, "at least 1 pixel")
     builder = _prepared_builder(name, _data_folder(data_dir))
     stem = _cache_folder(cache_dir) / _cache_name(builder, size)
     dataset = image_cache.read_cache(stem)

@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import require
 
 QUANTILES = 1001
 ArrayLike = TypeVar("ArrayLike", np.ndarray, Array)
@@ -47,14 +47,18 @@ def least_rate(images: int) -> float:
     return max(1.0 / (images + 1), 1.0 / (QUANTILES - 1))
 
 
+def check_rate(false_positive_rate: float) -> None:
+    """Raises UserError if the rate is not between 0 and 1."""
+    require(0 < false_positive_rate < 1, "the false-positive rate", false_positive_rate, "between 0 and 1")
+
+
 def threshold_for(calibration: Calibration, false_positive_rate: float) -> float:
     """The score above which an image is called abnormal, for a share of normal images wrongly called so.
 
     Raises:
         UserError: If the rate is not between 0 and 1.
     """
-    if not 0 < false_positive_rate < 1:
-        raise UserError(f"the false-positive rate is {false_positive_rate}; it must be between 0 and 1")
+    check_rate(false_positive_rate)
     levels = np.linspace(0.0, 1.0, len(calibration.quantiles))
     return float(np.interp(1.0 - false_positive_rate, levels, calibration.quantiles))
 

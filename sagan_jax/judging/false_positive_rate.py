@@ -3,7 +3,7 @@
 import numpy as np
 
 from sagan_jax.errors import UserError
-from sagan_jax.judging.calibration import least_rate
+from sagan_jax.judging.calibration import check_rate, least_rate
 from sagan_jax.judging.metrics import Interval
 
 DEFAULT = 0.05
@@ -25,8 +25,7 @@ def rate_for(wanted: float | None, images: int) -> float:
     least = least_rate(images)
     if wanted is None:
         return max(DEFAULT, least)
-    if not 0 < wanted < 1:
-        raise UserError(f"the false-positive rate is {wanted}; it must be between 0 and 1")
+    check_rate(wanted)
     if wanted < least:
         raise UserError(
             f"the false-positive rate is {wanted:g}; {resting_on(images)}. Ask for as much, or train again with more "
@@ -52,8 +51,7 @@ def expected_rate(held_out: int, false_positive_rate: float) -> Interval:
     """
     from scipy.stats import beta
 
-    if not 0 < false_positive_rate < 1:
-        raise UserError(f"the false-positive rate is {false_positive_rate}; it must be between 0 and 1")
+    check_rate(false_positive_rate)
     if held_out < 1:
         raise UserError(f"a threshold is set on at least 1 held-out image, not {held_out}")
     rank = float(np.clip((held_out + 1) * (1 - false_positive_rate), 1, held_out))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 
 Labels = Bool[np.ndarray, " image"]
 ScoreArray = Float[np.ndarray, " image"]
@@ -117,8 +117,7 @@ def summarise(labels: Labels, scores: ScoreArray, *, resamples: int = 1000, seed
     Raises:
         UserError: As `auroc`, or if `resamples` is under 1.
     """
-    if resamples < 1:
-        raise UserError(f"resamples is {resamples}; it must be at least 1")
+    require(resamples >= 1, "resamples", resamples, "at least 1")
     labels, scores = _checked(labels, scores)
     values = (
         auroc(labels, scores),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 from sagan_jax.judging.metrics import Interval
 
 LIMIT = 0.3  # the false positive rate AUPRO is taken to (Bergmann et al., "The MVTec anomaly detection dataset", 2021)
@@ -136,8 +136,7 @@ def summarise_pixels(counts: PixelCounts, *, resamples: int = 1000, seed: int = 
     Raises:
         UserError: As `pixel_auroc`, or if `resamples` is under 1.
     """
-    if resamples < 1:
-        raise UserError(f"resamples is {resamples}; it must be at least 1")
+    require(resamples >= 1, "resamples", resamples, "at least 1")
     counts = PixelCounts(*(field[is_counted(_checked(counts))] for field in counts))
     marked = counts.regions > 0
     weights = np.zeros((resamples, len(marked)))

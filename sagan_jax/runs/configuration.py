@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sagan_jax import run_folder
-from sagan_jax.config import MapKind, TrainingConfig, require, settings_from_json, settings_to_json
+from sagan_jax.config import MapKind, TrainingConfig, settings_from_json, settings_to_json
 from sagan_jax.data.image_file import Reading
 from sagan_jax.data.patches import Patches
 from sagan_jax.data.split import held_out_count
-from sagan_jax.errors import UserError, printable
+from sagan_jax.errors import UserError, printable, require
 from sagan_jax.judging.calibration import least_rate
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import METHODS, Method
