@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from experiments.cards import flushed_denormals
 from experiments.timing import in_turn
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 HEIGHT, WIDTH = 864, 1160  # a megapixel
 ScoringCase = Literal["one_file", "watch", "photographs", "reduced_jpeg"]
-SCORING_CASES: tuple[ScoringCase, ...] = ("one_file", "watch", "photographs", "reduced_jpeg")
+SCORING_CASES: tuple[ScoringCase, ...] = get_args(ScoringCase)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class ScoringBenchmark:
             "photographs": photographs,
             "reduced_jpeg": reduced_jpeg,
         }
-        results: dict[str, Any] = {"device": where, "size": self.size, "provenance": provenance(command())}
+        results: dict[str, Any] = {"device": where, "size": self.size, "provenance": provenance(command(), where)}
         with tempfile.TemporaryDirectory(prefix="sagan-benchmark-") as folder:
             files = write_photographs(Path(folder) / "photographs", max(self.photographs, self.watched))
             for case in self.cases:

@@ -161,12 +161,12 @@ def _plan(kind: Kind, models: int | None) -> Any:
     """The plan of an epoch, of one model or of many."""
     import jax
 
-    from sagan_jax.training.plan import epoch_plan
+    from sagan_jax.training.plan import plan_configured_epoch
 
     if models is None:
-        return epoch_plan(jax.random.key(0), 0, kind.images, kind.training)
+        return plan_configured_epoch(jax.random.key(0), 0, kind.images, kind.training)
     keys = jax.random.split(jax.random.key(0), models)
-    return jax.vmap(epoch_plan, in_axes=(0, None, None, None))(keys, 0, kind.images, kind.training)
+    return jax.vmap(plan_configured_epoch, in_axes=(0, None, None, None))(keys, 0, kind.images, kind.training)
 
 
 def steps_in_time(call: Callable[[int], None], most: int) -> tuple[int, float]:

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from sagan_jax.config import Device, FolderConfig, Preset
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
 from sagan_jax.flags import TrainingFlags, parse_as, with_home
-from sagan_jax.methods.table import find_method
+from sagan_jax.methods.table import find_method, own_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Score:
                     grown.write(verdict)
                 counts[verdict.verdict] += 1
                 bar.update()
-        print("# " + ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called)))
+        print(f"# {verdict_file.told(counts)}")
         return verdict_file.exit_code(counts)
 
     def _files(self) -> list[Any]:
@@ -211,8 +211,7 @@ class Watch:
                     grown.write(verdict)
                 counts[verdict.verdict] += 1
                 seconds += [] if taken is None else [taken]
-        told = ", ".join(f"{counts[called]:,} {called}" for called in get_args(verdicts.Called))
-        print(f"# {told}; {watching.latencies(seconds)}", file=sys.stderr)
+        print(f"# {verdict_file.told(counts)}; {watching.latencies(seconds)}", file=sys.stderr)
 
 
 class _Opened(NamedTuple):
@@ -229,7 +228,7 @@ def _opened(command: Score | Watch) -> _Opened:
     from sagan_jax import device
     from sagan_jax.inspection import verdicts
     from sagan_jax.judging.calibration import threshold_for
-    from sagan_jax.judging.false_positive_rate import percent, rate_for, resting_on
+    from sagan_jax.judging.false_positive_rate import percent, rate_or, resting_on
     from sagan_jax.runs.judged import open_judged
 
     on_ray = isinstance(command, Score) and command.ray is not None
@@ -238,12 +237,11 @@ def _opened(command: Score | Watch) -> _Opened:
 
         jax.config.update("jax_platforms", "cpu")
     device.start("cpu" if on_ray else command.device)
-    method = None if command.method is None else find_method(command.method)
+    method = own_method(command.method)
     scorer, known, result = open_judged(command.run, () if command.maps is None else ("map",), method)
     if not result:
         print(f"note: {command.run} has not ended; it is scored by what it has learned so far", file=sys.stderr)
-    asked = command.false_positive_rate
-    rate = known.false_positive_rate if asked is None else rate_for(asked, known.held_out)
+    rate = rate_or(known.false_positive_rate, command.false_positive_rate, known.held_out)
     threshold = threshold_for(scorer.calibration, rate)
     said = f"# threshold {threshold:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}"
     draw = None if command.maps is None else verdicts.drawing_to(command.maps, result.get("map_limit"))
@@ -263,7 +261,7 @@ class Info:
         """Prints it."""
         from sagan_jax.runs.describe import describe
 
-        print(describe(self.folder, None if self.method is None else find_method(self.method)))
+        print(describe(self.folder, own_method(self.method)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,8 +299,7 @@ class Export:
 
         device.start()
         out = self.out or self.run / f"scorer.{self.format}"
-        method = None if self.method is None else find_method(self.method)
-        export_model(load_judged(self.run, method)[0], self.format, out)
+        export_model(load_judged(self.run, own_method(self.method))[0], self.format, out)
         print(out)
 
 

@@ -6,7 +6,7 @@ know nothing else about a method, so a new one is a new function that returns a 
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,8 @@ class Scores(NamedTuple):
 
 Picture = Literal["map", "reconstructed"]
 """A field of `Scores` that has a number or more a pixel."""
+PICTURES: tuple[Picture, ...] = get_args(Picture)
+"""Judging a run asks for both of whole images: one compiled program then serves all."""
 
 
 class ScoreFunction(Protocol):

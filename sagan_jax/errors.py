@@ -42,10 +42,10 @@ def printable(text: str | os.PathLike[str]) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(text))
 
 
-def one_line(text: str, length: int = 200) -> str:
+def one_line(text: str) -> str:
     """The first line of a text, its middle left out if it is long: libraries say what was wrong first or last."""
     line = next(iter(text.strip().splitlines()), "")
-    return printable(line if len(line) <= length else f"{line[: length // 3]} … {line[-length * 2 // 3 :]}")
+    return printable(line if len(line) <= 200 else f"{line[:66]} … {line[-134:]}")
 
 
 def few(names: Sequence[str], separator: str = ", ") -> str:

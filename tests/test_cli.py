@@ -27,8 +27,9 @@ from sagan_jax.inspection import verdicts
 from sagan_jax.inspection.judge_image import judge_image
 from sagan_jax.inspection.verdicts import judge_files
 from sagan_jax.judging.scoring import score_images
+from sagan_jax.runs.configuration import configuration
 from sagan_jax.runs.describe import describe
-from sagan_jax.runs.model import load_judged, load_model, untrained_model
+from sagan_jax.runs.model import load_judged, load_model
 
 MEAN = "--method=mean_detector:METHOD"
 SMALL = [MEAN, "--size=16", "--epochs=1", "--batch-size=8", "--validation-fraction=0.2"]
@@ -455,7 +456,7 @@ def test_what_was_found_of_a_camera_and_allowed_is_kept_with_the_run(tmp_path, c
     config = json.loads((tmp_path / "run/config.json").read_text())
     for value in (0, "4095", None, 2.5):
         with pytest.raises(UserError):
-            untrained_model(config | {"reading": {"white": value}}, tmp_path, METHOD)
+            configuration(config | {"reading": {"white": value}}, tmp_path, METHOD)
 
 
 def test_a_folder_without_a_run_is_no_model(tmp_path, capsys):

@@ -72,7 +72,7 @@ def read_cifar10(path: Path) -> tuple[list[str], LabelledImages, LabelledImages]
         test = np.frombuffer(files["test_batch.bin"], record)
         parts = [LabelledImages(part["image"].transpose(0, 2, 3, 1), part["label"]) for part in (train, test)]
         for part in parts:
-            require_labels_below(10, part.labels)
+            require_ten_labels(part.labels)
     return class_names, parts[0], parts[1]
 
 
@@ -105,7 +105,7 @@ def reading_archive(path: Path, what: str) -> Iterator[None]:
         raise UserError(f"{path} is not {what}: {error}") from error
 
 
-def require_labels_below(classes: int, labels: UInt8[np.ndarray, " n"]) -> None:
-    """Raises ValueError for a label that none of that many classes has."""
-    if labels.max() >= classes:
-        raise ValueError(f"it has the label {labels.max()}, and there are {classes} classes")
+def require_ten_labels(labels: UInt8[np.ndarray, " n"]) -> None:
+    """Raises ValueError for a label that none of ten classes has."""
+    if labels.max() >= 10:
+        raise ValueError(f"it has the label {labels.max()}, and there are 10 classes")

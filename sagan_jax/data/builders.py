@@ -28,7 +28,7 @@ from sagan_jax.data.archives import (
     read_idx,
     read_svhn,
     reading_archive,
-    require_labels_below,
+    require_ten_labels,
 )
 from sagan_jax.errors import UserError
 
@@ -172,7 +172,7 @@ def _mnist_splits(paths: dict[str, Path]) -> dict[str, Iterator]:
         with reading_archive(labels_path, f"the labels of {images_path}"):
             if labels.shape != images.shape[:1]:
                 raise ValueError(f"it holds an array of shape {labels.shape} for {len(images)} images")
-            require_labels_below(10, labels)
+            require_ten_labels(labels)
         splits[split] = _examples(LabelledImages(images, labels))
     return splits
 

@@ -79,8 +79,8 @@ def load_folder(
     files = len(listing.train) + len(listing.test)
     in_memory = size is not None and files * math.prod(pair(size)) * channels <= memory
     side = None if size is None else pair(size)
-    as_read = Loading(size=side, patches=patches, channels=channels, keep=in_memory, files=reading)
-    found, bad = load_files(listing, as_read)
+    loading = Loading(size=side, patches=patches, channels=channels, keep=in_memory, reading=reading)
+    found, bad = load_files(listing, loading)
     bad_masks = [item.bad_mask for item in found if item.bad_mask is not None]
     if (bad or bad_masks) and on_bad == "refuse":
         reasons = few([str(file) for file in (*bad, *bad_masks)], separator="\n  ")
@@ -98,37 +98,37 @@ def load_folder(
     split = Split(
         name=printable(listing.root.resolve().name),
         abnormal=",".join(dict.fromkeys(kind for kind in kinds if kind != "good")) or "none",
-        train=_images(train, as_read),
+        train=_images(train, loading),
         train_ids=_ids(train, listing.root),
-        test=_images(test, as_read),
+        test=_images(test, loading),
         test_labels=np.array([kind != "good" for kind in kinds], bool),
         test_ids=_ids(test, listing.root),
         test_kinds=np.array(kinds, dtype=np.str_),
-        test_masks=None if listing.test_masks is None else _masks(test, as_read),
+        test_masks=None if listing.test_masks is None else _masks(test, loading),
         test_marked=None if listing.test_masks is None else np.array([item.is_marked for item in test], bool),
         patches=patches,
         reading=reading,
-        notes=(*_notes_on_copies(train), *_notes_on_light(train, found_white), *_notes(listing, test, as_read)),
+        notes=(*_notes_on_copies(train), *_notes_on_light(train, found_white), *_notes(listing, test, loading)),
     )
     return split, [*bad, *bad_masks, *listing.unread]
 
 
-def _images(items: list[LoadedFile], as_read: Loading) -> np.ndarray | Photographs:
-    if not as_read.keep:
+def _images(items: list[LoadedFile], loading: Loading) -> np.ndarray | Photographs:
+    if not loading.keep:
         paths = tuple(item.path for item in items)
-        return Photographs(paths, _sizes(items), as_read.channels, as_read.size, as_read.files)
-    assert as_read.size is not None
+        return Photographs(paths, _sizes(items), loading.channels, loading.size, loading.reading)
+    assert loading.size is not None
     kept = [item.image for item in items if item.image is not None]
-    return np.stack(kept) if kept else np.zeros((0, *as_read.size, as_read.channels), np.uint8)
+    return np.stack(kept) if kept else np.zeros((0, *loading.size, loading.channels), np.uint8)
 
 
-def _masks(items: list[LoadedFile], as_read: Loading) -> np.ndarray | Masks:
-    if not as_read.keep:
-        return Masks(tuple(item.mask_paths for item in items), _sizes(items), as_read.size)
-    assert as_read.size is not None
-    blank = np.zeros(as_read.size, bool)
+def _masks(items: list[LoadedFile], loading: Loading) -> np.ndarray | Masks:
+    if not loading.keep:
+        return Masks(tuple(item.mask_paths for item in items), _sizes(items), loading.size)
+    assert loading.size is not None
+    blank = np.zeros(loading.size, bool)
     masks = [blank if item.mask is None else item.mask for item in items]
-    return np.stack(masks) if masks else np.zeros((0, *as_read.size), bool)
+    return np.stack(masks) if masks else np.zeros((0, *loading.size), bool)
 
 
 def _sizes(items: list[LoadedFile]) -> np.ndarray:
@@ -158,7 +158,7 @@ def _notes_on_light(train: list[LoadedFile], found_white: tuple[int, int] | None
         yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 
-def _notes(listing: Listing, test: list[LoadedFile], as_read: Loading) -> Iterator[str]:
+def _notes(listing: Listing, test: list[LoadedFile], loading: Loading) -> Iterator[str]:
     """Notes on what was read, and how."""
     if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
@@ -166,8 +166,8 @@ def _notes(listing: Listing, test: list[LoadedFile], as_read: Loading) -> Iterat
         kinds = few(list(dict.fromkeys(str(item.kind) for item in test)))
         yield f"no test image is normal: all {len(test)} count as abnormal, by the names of their kinds ({kinds})"
     masked = [item for item in test if item.mask_paths is not None]
-    if as_read.size is not None and masked:
-        height, width = as_read.size
+    if loading.size is not None and masked:
+        height, width = loading.size
         yield f"masks are reduced to {height} x {width}: a pixel is abnormal if anything marked falls on it"
     if listing.test_masks is not None and (unmarked := [item for item in test if not item.is_marked]):
         kinds = Counter(str(item.kind) for item in unmarked)

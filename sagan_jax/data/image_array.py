@@ -69,7 +69,7 @@ def check_images_for(detector: Detector, state: State, images: Any, patches: Pat
     check_images(images)
     if patches is not None:
         channels = images.channels if isinstance(images, Photographs) else images.shape[-1]
-        image_shape = (patches.size, patches.size, channels)
+        image_shape = patches.shape(channels)
     else:
         image_shape = tuple(images.shape[1:])
     if _is_for(detector, state, image_shape):
@@ -81,7 +81,7 @@ def check_training_images(detector: Detector, state: State, images: Any) -> None
     """As `check_images_for`, and there must be a pixel brighter than 1 of 255: numbers in [0, 1] made bytes have none.
 
     Raises:
-        UserError: As it says.
+        UserError: As `check_images_for`, or if no pixel is brighter than 1.
     """
     check_images_for(detector, state, images)
     if len(images) and all(_nearly_black(images[start : start + 64]) for start in range(0, len(images), 64)):

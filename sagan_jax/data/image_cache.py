@@ -15,7 +15,7 @@ UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.
 
 
 def read_cache(stem: Path) -> Dataset | None:
-    """Reads what `write` left under ``stem``, its images memory-mapped and read-only.
+    """Reads what `write_cache` left under ``stem``, its images memory-mapped and read-only.
 
     Returns:
         The data set, or None if it is not there or not whole: missing, cut off, or changed since it was written.

@@ -55,9 +55,14 @@ def is_read(path: Path) -> bool:
     return suffix in IMAGE_SUFFIXES or (suffix not in UNREAD and kind_of(path) in formats() and not is_raw(path))
 
 
+def has_image_suffix(path: Path) -> bool:
+    """Whether a file's suffix is that of an image, of a format that is read or of one that is not."""
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD)
+
+
 def is_image(path: Path) -> bool:
     """Whether a file looks like an image, by suffix or first bytes, of a format that is read or of one that is not."""
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD) or kind_of(path) is not None
+    return has_image_suffix(path) or kind_of(path) is not None
 
 
 def kind_of(path: Path) -> str | None:

@@ -10,6 +10,7 @@ class Listing(NamedTuple):
     """What a folder holds, by name alone: nothing is decoded.
 
     Attributes:
+        root: The folder.
         layout: "mvtec" (MVTec LOCO's too), "ganomaly", "btad", "visa" or "bare".
         train: Normal images, sorted.
         test: Normal images first, then each abnormal kind; sorted within.

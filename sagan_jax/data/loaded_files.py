@@ -13,7 +13,7 @@ from sagan_jax.data.image_file import BadFile, Reading, as_array, decode, read_i
 from sagan_jax.data.image_format import kind_of
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.mask import decode_mask, reduce
-from sagan_jax.data.open_image import MAX_PIXELS
+from sagan_jax.data.open_image import decoding_threads
 from sagan_jax.data.patches import Patches
 from sagan_jax.errors import UnusableFile
 
@@ -29,14 +29,14 @@ class Loading(NamedTuple):
         patches: How photographs are cut.
         channels: 1 (grey) or 3 (RGB).
         keep: Whether the images are kept, or read again whenever they are needed.
-        files: How a file becomes an image beside these.
+        reading: How a file becomes an image beside these.
     """
 
     size: tuple[int, int] | None
     patches: Patches | None
     channels: Literal[1, 3]
     keep: bool
-    files: Reading
+    reading: Reading
 
 
 class LoadedFile(NamedTuple):
@@ -74,7 +74,7 @@ class LoadedFile(NamedTuple):
         return self.kind in (None, "good") or self.mask_paths is not None
 
 
-def load_files(listing: Listing, as_read: Loading) -> tuple[list[LoadedFile], list[BadFile]]:
+def load_files(listing: Listing, loading: Loading) -> tuple[list[LoadedFile], list[BadFile]]:
     """Every image of a listing that can be used, and those that cannot; each in order."""
     masks: Sequence[tuple[Path, ...] | None] = listing.test_masks or (None,) * len(listing.test)
     jobs: list[tuple[Path, str | None, tuple[Path, ...] | None]] = [(file, None, None) for file in listing.train]
@@ -82,21 +82,21 @@ def load_files(listing: Listing, as_read: Loading) -> tuple[list[LoadedFile], li
 
     def read(job: tuple[Path, str | None, tuple[Path, ...] | None]) -> LoadedFile | BadFile:
         try:
-            return _read(*job, as_read)
+            return _read(*job, loading)
         except UnusableFile as error:
             return BadFile(error.path, error.reason)
 
-    with ThreadPoolExecutor(2 if as_read.files.max_pixels > MAX_PIXELS else None) as pool:  # few large ones at a time
+    with ThreadPoolExecutor(decoding_threads(loading.reading.max_pixels)) as pool:
         results = list(pool.map(read, jobs))
     good = [result for result in results if isinstance(result, LoadedFile)]
     return good, [result for result in results if isinstance(result, BadFile)]
 
 
-def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_read: Loading) -> LoadedFile:
-    image = decode(path, as_read.channels, as_read.files)
+def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, loading: Loading) -> LoadedFile:
+    image = decode(path, loading.channels, loading.reading)
     size = (image.height, image.width)
-    if as_read.patches is not None and min(size) < as_read.patches.size:
-        side = as_read.patches.size
+    if loading.patches is not None and min(size) < loading.patches.size:
+        side = loading.patches.size
         raise UnusableFile(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
     digest = _digest(image)
     brightest = int(np.max(image.getextrema()))
@@ -108,13 +108,13 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
         except UnusableFile as error:
             mask_paths, bad_mask = None, BadFile(error.path, error.reason)
     kept = None
-    if as_read.keep:
-        if mask is not None and as_read.size is not None:
-            mask = reduce(mask, as_read.size)
-        if as_read.files.jpeg_margin and as_read.size is not None and kind_of(path) == "JPEG":
-            kept = read_image(path, channels=as_read.channels, size=as_read.size, reading=as_read.files)
+    if loading.keep:
+        if mask is not None and loading.size is not None:
+            mask = reduce(mask, loading.size)
+        if loading.reading.jpeg_margin and loading.size is not None and kind_of(path) == "JPEG":
+            kept = read_image(path, channels=loading.channels, size=loading.size, reading=loading.reading)
         else:
-            kept = as_array(image, as_read.size)
+            kept = as_array(image, loading.size)
     return LoadedFile(
         path=path,
         kind=kind,
@@ -123,7 +123,7 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, as_
         digest=digest,
         mask_paths=mask_paths,
         image=kept,
-        mask=mask if as_read.keep else None,
+        mask=mask if loading.keep else None,
         marked=marked,
         halved=halved,
         bad_mask=bad_mask,

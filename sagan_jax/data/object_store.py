@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sagan_jax.data.file_list import files_of, names_in
-from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, UNREAD, kind_of_bytes
+from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, has_image_suffix, kind_of_bytes
 from sagan_jax.errors import UnusableFile, UserError, one_line, printable
 
 READS = 3  # of a file, for one may fail by chance
@@ -121,7 +121,7 @@ def _opened(uri: str) -> tuple[Any, str]:
 
 def _is_image(store: Any, path: str) -> bool:
     """As `sagan_jax.data.image_format.is_image`, of a file in a store: few need a look at their first bytes."""
-    if Path(path).suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD):
+    if has_image_suffix(Path(path)):
         return True
     with store.open_input_file(path) as file:
         return kind_of_bytes(file.read(32)) is not None

@@ -19,6 +19,11 @@ MAX_PIXELS = 80_000_000  # larger images are refused unread unless allowed; unde
 _SAMPLE_FORMAT = 339  # tag of TIFF
 
 
+def decoding_threads(max_pixels: int) -> int | None:
+    """How many images are decoded at a time: two where they may be very large, for memory; None is the usual number."""
+    return 2 if max_pixels > MAX_PIXELS else None
+
+
 def content_of(path: Path) -> bytes:
     """All bytes of an image file; raises UnusableFile if they cannot be read."""
     with _faults_named(path):

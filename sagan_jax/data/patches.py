@@ -21,6 +21,10 @@ class Patches(NamedTuple):
     size: int
     stride: int
 
+    def shape(self, channels: int) -> tuple[int, int, int]:
+        """[H, W, C] of a patch."""
+        return (self.size, self.size, channels)
+
 
 def windows(height: int, width: int, size: int, stride: int) -> Corners:
     """Top-left corners (row, column) of windows that cover an image to its edges, row by row.

@@ -75,7 +75,15 @@ def image_shape(split: Split) -> tuple[int, ...]:
     if split.patches is None:
         return split.train.shape[1:]
     assert isinstance(split.train, Photographs)
-    return (split.patches.size, split.patches.size, split.train.channels)
+    return split.patches.shape(split.train.channels)
+
+
+def image_count(split: Split, chosen: Int[np.ndarray, " chosen"]) -> int:
+    """How many images, or patches of them, these of the training images come to."""
+    if split.patches is None:
+        return len(chosen)
+    assert isinstance(split.train, Photographs)
+    return split.train.take(chosen).count_patches(split.patches)
 
 
 def train_checksum(split: Split) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image
+from sagan_jax.data.open_image import MAX_PIXELS, content_of, decoding_threads, open_image
 from sagan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def find_white(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> tuple[int
         The greatest number of the fewest bits, of `DEPTHS`, that hold all values, and the greatest value; None if none
         of the files counts.
     """
-    with ThreadPoolExecutor(2 if max_pixels > MAX_PIXELS else None) as pool:
+    with ThreadPoolExecutor(decoding_threads(max_pixels)) as pool:
         found = [value for value in pool.map(lambda path: _greatest(path, max_pixels), paths) if value is not None]
     if not found:
         return None

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 
 from sagan_jax.detector import State, leaf_names, read_by_scoring
-from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.errors import UserError, few, one_line, printable
 from sagan_jax.judging.calibration import Calibration
+from sagan_jax.runs.configuration import configuration
 from sagan_jax.runs.model import Model, untrained_model
 from sagan_jax.runs.scoring_weights import CALIBRATION, METADATA, scoring_tensors
 
@@ -54,7 +55,7 @@ def load_safetensors(path: Path) -> Model:
         config, epoch = metadata["config"], int(metadata["epoch"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{printable(path)} has no metadata of sagan_jax, or of another version") from error
-    model = untrained_model(config, where=path)
+    model = untrained_model(configuration(config, path), path)
     names, leaves, read = (
         leaf_names(model.state),
         jax.tree.leaves(model.state),
@@ -86,5 +87,4 @@ def check_tensors(path: Any, tensors: Mapping[str, Any], wanted: Mapping[str, An
         if name in tensors and (tensors[name].shape, tensors[name].dtype) != (leaf.shape, leaf.dtype)
     ]
     if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise UserError(f"{printable(path)} does not fit: {'; '.join(faults[:5])}{more}")
+        raise UserError(f"{printable(path)} does not fit: {few(faults, '; ')}")

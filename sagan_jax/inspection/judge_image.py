@@ -12,8 +12,8 @@ from sagan_jax.data.image_array import CHANNELS, check_pixels
 from sagan_jax.data.image_file import Reading, as_array, decode, resize, upright_size
 from sagan_jax.data.open_image import content_of
 from sagan_jax.errors import UserError
-from sagan_jax.judging.calibration import calibrated, threshold_for
-from sagan_jax.judging.false_positive_rate import rate_for
+from sagan_jax.judging.calibration import called, threshold_for
+from sagan_jax.judging.false_positive_rate import rate_or
 from sagan_jax.judging.scorer import BATCH
 from sagan_jax.judging.scoring import batch_scorer, score_images, score_photographs
 from sagan_jax.runs.model import Model
@@ -62,8 +62,7 @@ def judge_image(
         UserError: If an array is not of uint8 or has another shape, a file cannot be read, the image is smaller than
             the model's patches, or the rate is not between 0 and 1 or less than the held-out images support.
     """
-    asked = false_positive_rate
-    rate = model.false_positive_rate if asked is None else rate_for(asked, model.held_out)
+    rate = rate_or(model.false_positive_rate, false_positive_rate, model.held_out)
     threshold = threshold_for(model.calibration, rate)
     height, width, channels = model.image_shape
     wanted = (height, width) if model.patches is None else None
@@ -77,9 +76,8 @@ def judge_image(
         score_patches = batch_scorer(model.detector, model.state, ("map",))
         (scores,) = score_photographs(score_patches, [as_array(photograph)], model.patches)
         score, heat = scores.total, scores.map
-    share = calibrated(model.calibration, np.array([score], np.float32))[0]
-    called = "abnormal" if float(score) > threshold else "normal"
-    return ImageVerdict(called, float(score), float(share), threshold, heat)
+    verdict, share = called(model.calibration, float(score), threshold)
+    return ImageVerdict(verdict, float(score), share, threshold, heat)
 
 
 def _photograph(

@@ -19,7 +19,7 @@ from sagan_jax.config import Device
 from sagan_jax.data.object_store import Photograph, read_from_store
 from sagan_jax.errors import UserError, one_line
 from sagan_jax.inspection.verdicts import Verdict, judge_files
-from sagan_jax.methods.table import find_method
+from sagan_jax.methods.table import own_method
 from sagan_jax.runs.judged import open_judged
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class Judge:
                 path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            known = None if method is None else find_method(method)
-            self.scorer = open_judged(Path(folder), method=known).scorer
+            self.scorer = open_judged(Path(folder), method=own_method(method)).scorer
         self.threshold = threshold
 
     def __call__(self, block: "pa.Table") -> "pa.Table":

@@ -12,8 +12,7 @@ from sagan_jax.data.folder import load_folder
 from sagan_jax.data.groups import groups_by, likely_groups
 from sagan_jax.data.image_file import JPEG_MARGIN
 from sagan_jax.data.patches import Patches
-from sagan_jax.data.photographs import Photographs
-from sagan_jax.data.split import Split, hold_out
+from sagan_jax.data.split import Split, hold_out, image_count
 from sagan_jax.detector import abstract_state
 from sagan_jax.errors import UserError, printable
 from sagan_jax.judging.evaluation import has_both
@@ -142,9 +141,7 @@ def fitting_batch(default: int, training: TrainingConfig, split: Split) -> tuple
         UserError: If there are too few images to hold any out.
     """
     kept, _ = hold_out(len(split.train), training.validation_fraction, training.seed, split.groups)
-    count = len(kept)
-    if isinstance(split.train, Photographs) and split.patches is not None:
-        count = split.train.take(kept).count_patches(split.patches)
+    count = image_count(split, kept)
     if training.batch_size != default or training.batch_size <= count:
         return training, split
     note = f"the batch size is {count} in place of {training.batch_size}: there are no more images to train on"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.errors import UserError, one_line, printable
@@ -226,6 +226,11 @@ def line(verdict: Verdict) -> str:
     if verdict.score is None or verdict.calibrated is None:
         return f"{verdict.verdict:<8}  {'-':>6}  {'-':>11}  {printable(verdict.file)}: {verdict.reason}"
     return f"{verdict.verdict:<8}  {verdict.calibrated:6.4f}  {verdict.score:11.6g}  {printable(verdict.file)}"
+
+
+def told(counts: Mapping[Called, int]) -> str:
+    """How many files were called what, in words."""
+    return ", ".join(f"{counts[called]:,} {called}" for called in get_args(Called))
 
 
 def exit_code(counts: Mapping[Called, int]) -> int:

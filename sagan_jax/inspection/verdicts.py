@@ -16,7 +16,7 @@ from sagan_jax.data.image_file import as_array, decode, resize
 from sagan_jax.data.photographs import ahead_of
 from sagan_jax.detector import Scores
 from sagan_jax.errors import UnusableFile, UserError, printable
-from sagan_jax.judging.calibration import calibrated
+from sagan_jax.judging.calibration import called
 from sagan_jax.judging.scorer import BATCH, Scorer
 from sagan_jax.judging.scoring import filled_up, join_scores, score_photographs
 
@@ -153,10 +153,9 @@ def judge_decoded(
             yield Verdict(name, "unusable", None, None, threshold, "the model gives it no finite score or map", "")
             continue
         score = float(found.total)
-        share = float(calibrated(scorer.calibration, np.array([score], np.float32))[0])
+        verdict, share = called(scorer.calibration, score, threshold)
         picture = "" if draw is None else draw(file, found.map)
-        called = "abnormal" if score > threshold else "normal"
-        yield Verdict(name, called, score, share, threshold, "", picture)
+        yield Verdict(name, verdict, score, share, threshold, "", picture)
 
 
 def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width channel"]]) -> list[Scores | None]:

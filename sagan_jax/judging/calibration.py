@@ -1,6 +1,6 @@
 """Calibration against normal images: thresholds for a false-positive rate, scores as shares of normal images."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from jax import Array
@@ -72,3 +72,9 @@ def calibrated(calibration: Calibration, scores: ArrayLike) -> ArrayLike:
     below = (quantiles < scores[:, None]).mean(axis=1, dtype=np.float32)
     up_to = (quantiles <= scores[:, None]).mean(axis=1, dtype=np.float32)
     return (below + up_to) / 2
+
+
+def called(calibration: Calibration, score: float, threshold: float) -> tuple[Literal["normal", "abnormal"], float]:
+    """What an image of this score is called, and the share of normal images that score lower, 0 to 1."""
+    share = calibrated(calibration, np.array([score], np.float32))[0]
+    return "abnormal" if score > threshold else "normal", float(share)

@@ -8,7 +8,7 @@ import numpy as np
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import Split
-from sagan_jax.detector import Detector, Scores, State
+from sagan_jax.detector import PICTURES, Detector, Scores, State
 from sagan_jax.judging.calibration import Calibration, threshold_for
 from sagan_jax.judging.false_positive_rate import counted_rate, expected_rate
 from sagan_jax.judging.metrics import auroc, summarise
@@ -25,7 +25,6 @@ from sagan_jax.judging.pixel_metrics import (
     summarise_pixels,
 )
 from sagan_jax.judging.scoring import (
-    PICTURES,
     batch_scorer,
     join_scores,
     reference_protocol_scores,

@@ -34,6 +34,11 @@ def rate_for(wanted: float | None, images: int) -> float:
     return wanted
 
 
+def rate_or(usual: float, wanted: float | None, images: int) -> float:
+    """The rate that a run's threshold is set for, `usual`, unless another is wanted: then as `rate_for`."""
+    return usual if wanted is None else rate_for(wanted, images)
+
+
 def expected_rate(held_out: int, false_positive_rate: float) -> Interval:
     """The rate of false positives that a threshold set on this many normal images leads to.
 

@@ -20,7 +20,7 @@ import numpy as np
 import sagan_jax
 from sagan_jax.atomic_file import replacing
 from sagan_jax.cache_folder import cache_folder
-from sagan_jax.detector import Detector, Picture, Scores, abstract_state, leaf_names
+from sagan_jax.detector import PICTURES, Detector, Picture, Scores, abstract_state, leaf_names
 from sagan_jax.judging.scoring import ScoreBatch, score_batch
 from sagan_jax.ops import native
 
@@ -57,7 +57,7 @@ def scoring_program(
     placed = [jax.device_put(leaf, native.default_device()) for _, leaf in sorted(leaves.items())]
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), np.uint8)
     arguments = ([jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in placed], images, _COUNT)
-    fields = [name for name in Scores._fields if name not in ("map", "reconstructed") or name in pictures]
+    fields = [name for name in Scores._fields if name not in PICTURES or name in pictures]
     path = _path([made_from, str(arguments), fields, sorted(leaves)])
     program = _load(path, placed, arguments, len(fields))
     if program is None:

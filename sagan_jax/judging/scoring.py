@@ -20,7 +20,7 @@ from jaxtyping import Int, UInt8
 from sagan_jax.data.image_array import check_images_for
 from sagan_jax.data.patches import Patches, score_large
 from sagan_jax.data.photographs import Photographs
-from sagan_jax.detector import Detector, Picture, Scores, State, Statistics, normalise
+from sagan_jax.detector import PICTURES, Detector, Picture, Scores, State, Statistics, normalise
 from sagan_jax.errors import UserError
 from sagan_jax.ops import native
 
@@ -30,8 +30,6 @@ _PART_PIXELS = 2**14
 """How many pixels of a batch a CPU scores at once, at most: their maps stay in its cache, and for so little memory the
 system maps no new pages each time. But at least `_PART_IMAGES`, for weights are made ready anew for each part."""
 _PART_IMAGES = 2  # not 1: a product with one row takes another way, to other last bits
-PICTURES: tuple[Picture, ...] = ("map", "reconstructed")
-"""What judging a run asks for, of whole images: always both, so that one compiled program serves all."""
 _BATCHES = 64
 """How many test batches of the reference protocol an accelerator scores in one call; alone, each takes it no time."""
 
@@ -66,7 +64,7 @@ def score_batch(
 
     def score(images: Array | np.ndarray) -> Scores:
         scores = detector.score(state, normalise(images), statistics=statistics)
-        return scores._replace(**{name: None for name in ("map", "reconstructed") if name not in pictures})
+        return scores._replace(**{name: None for name in PICTURES if name not in pictures})
 
     batch, height, width, _ = images.shape
     most = max(_PART_IMAGES, _PART_PIXELS // (height * width))

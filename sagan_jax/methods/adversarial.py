@@ -1,4 +1,4 @@
-"""A generator that reconstructs, trained against a discriminator: the step of SAGAN, Skip-GANomaly and GANomaly."""
+"""A generator trained against a discriminator: the step of SAGAN, Skip-GANomaly, GANomaly and AnoGAN."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squar
 
 
 class Player(NamedTuple):
-    """One of the two networks in training: its parameters, its running statistics, its optimiser's state."""
+    """A network in training: its parameters, its running statistics, its optimiser's state."""
 
     params: Any
     statistics: Any

@@ -79,6 +79,11 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+def own_method(name: str | None) -> Method | None:
+    """As `find_method`; None if no name is given, for a run whose method is in the table."""
+    return None if name is None else find_method(name)
+
+
 def find_method(name: str) -> Method:
     """The method of that name, or the one at `MODULE:NAME`, a module that is installed or in the working folder.
 

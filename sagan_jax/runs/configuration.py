@@ -24,7 +24,7 @@ class Configuration(NamedTuple):
         settings: The method's settings.
         training: How long and on what it is trained.
         image_shape: [H, W, C] of the images it takes.
-        images: How many images, or patches of them, an epoch has.
+        images: How many images, or patches of them, are trained on.
         held_out: How many normal images were held out of training; they bound the rate.
         map_kind: What anomaly maps show.
         false_positive_rate: The share of normal images that the run's threshold may call abnormal.

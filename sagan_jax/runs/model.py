@@ -15,7 +15,7 @@ from sagan_jax.judging.scorer import Scorer
 from sagan_jax.judging.scoring import batch_scorer
 from sagan_jax.methods.table import Method
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.configuration import Configuration, configuration, held_out_images, read_configuration
+from sagan_jax.runs.configuration import Configuration, held_out_images, read_configuration
 from sagan_jax.runs.prepare import make_detector
 
 
@@ -77,31 +77,25 @@ def load_model(
 
 def restored_model(known: Configuration, folder: Path, which: Literal["last", "best"] | int) -> Model:
     """The model of a run whose configuration was read; otherwise as `load_model`."""
-    model = _untrained(known, folder)
+    model = untrained_model(known, folder)
     with checkpoint.open_checkpoints(folder / "checkpoints", known.identity, keep=None) as checkpoints:
         kept = checkpoint.restore(checkpoints, model.state, which)
     return model._replace(state=kept.state, calibration=kept.calibration, epoch=kept.epoch)
 
 
-def untrained_model(config: Mapping[str, Any], where: Path, method: Method | None = None) -> Model:
+def untrained_model(known: Configuration, where: Path) -> Model:
     """The model that a run's configuration describes, before its first epoch.
 
     Args:
-        config: What `config.json` has.
+        known: The configuration.
         where: The folder or file it comes from, for messages.
-        method: The method where `METHODS` does not have it.
 
     Returns:
         The model; its state has shapes and dtypes alone, its calibration is void.
 
     Raises:
-        UserError: If the configuration is damaged or of a version that this one cannot read.
+        UserError: If no detector can be made of the configuration.
     """
-    return _untrained(configuration(config, where, method), where)
-
-
-def _untrained(known: Configuration, where: Path) -> Model:
-    """The model of a configuration, as `untrained_model`."""
     with run_folder.damage_as_user_error(where):
         detector = make_detector(known.method, known.settings, known.training, known.images, known.map_kind)
     state, void = abstract_state(detector, known.image_shape), Calibration(np.zeros(QUANTILES, np.float32))

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from sagan_jax.config import JudgingConfig, MapKind, TrainingConfig, settings_to_json
 from sagan_jax.data.image_file import USUAL
 from sagan_jax.data.photographs import Photographs
-from sagan_jax.data.split import Split, hold_out, image_shape, take, train_checksum
+from sagan_jax.data.split import Split, hold_out, image_count, image_shape, take, train_checksum
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import Method
@@ -75,10 +75,8 @@ def prepare(
     judging = judging or JudgingConfig()
     judging = replace(judging, false_positive_rate=rate_for(judging.false_positive_rate, len(held_out_indices)))
     identity: dict[str, Any] = {}
-    images = len(kept)
+    images = image_count(split, kept)
     if split.patches is not None:
-        assert isinstance(split.train, Photographs)
-        images = split.train.take(kept).count_patches(split.patches)
         identity = {"patches": split.patches._asdict(), "kept_patches": images}
     if split.reading != USUAL:  # left out otherwise, as it is in older runs
         identity |= {"reading": split.reading._asdict()}

@@ -9,11 +9,11 @@ from sagan_jax import run_folder
 from sagan_jax.data.image_file import resize
 from sagan_jax.data.mask import reduce
 from sagan_jax.data.split import take
-from sagan_jax.detector import State
+from sagan_jax.detector import PICTURES, State
 from sagan_jax.device import Machine, float32_products
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrated
-from sagan_jax.judging.scoring import PICTURES, batch_scorer, score_images, score_photographs
+from sagan_jax.judging.scoring import batch_scorer, score_images, score_photographs
 from sagan_jax.report.thumbnails import Views
 from sagan_jax.runs.evaluate import Evaluated
 from sagan_jax.runs.prepare import Prepared

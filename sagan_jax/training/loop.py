@@ -22,7 +22,7 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.data.image_array import check_images, check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
 from sagan_jax.errors import UserError
-from sagan_jax.training.plan import Plan, epoch_plan, steps_of_epoch
+from sagan_jax.training.plan import Plan, plan_configured_epoch, steps_of_epoch
 
 Progress = Callable[[int, int, int, dict[str, Any]], None]
 """Called as `(epochs done, steps done in this one, steps in an epoch, its mean metrics)`, about once a second."""
@@ -173,7 +173,7 @@ def train_epoch(
         progress: Called now and then; None runs the epoch in one call.
 
     Returns:
-        The new state and the mean of each metric over the epoch: a float, or an array `[models]`.
+        The new state and the mean of each metric over the epoch: a float, or a list over the models.
 
     Raises:
         NotFiniteError: If a metric was not finite in some step.
@@ -262,7 +262,7 @@ def fit(
     state, images = device.put((state, images), everywhere)
     key, step = jax.random.key(config.seed), StepConfig(config.flip, sharding)
     for epoch in range(first_epoch, config.epochs):
-        plan = epoch_plan(key, epoch, len(images), config)
+        plan = plan_configured_epoch(key, epoch, len(images), config)
         steps = steps_of_epoch(epoch, len(images), config)
         state, metrics = train_epoch(detector, state, images, plan, step, epoch=epoch, steps=steps, progress=progress)
         yield epoch + 1, state, metrics
@@ -305,7 +305,7 @@ def fit_many(
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)
     for epoch in range(first_epoch, config.epochs):
-        plan = jax.vmap(epoch_plan, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config)
+        plan = jax.vmap(plan_configured_epoch, in_axes=(0, None, None, None))(keys, epoch, subsets.shape[1], config)
         chosen = jax.vmap(jnp.take)(jnp.asarray(subsets), plan.order)
         steps, plan = steps_of_epoch(epoch, subsets.shape[1], config), plan._replace(order=chosen)
         states, metrics = train_epoch(detector, states, images, plan, step, epoch=epoch, steps=steps, progress=progress)

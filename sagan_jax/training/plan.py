@@ -73,7 +73,7 @@ def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int, ste
     return Plan(order[: steps * batch_size].reshape(steps, batch_size), step_key)
 
 
-def epoch_plan(key: Array, epoch: int | Array, images: int, config: TrainingConfig) -> Plan:
+def plan_configured_epoch(key: Array, epoch: int | Array, images: int, config: TrainingConfig) -> Plan:
     """The plan of an epoch as the settings want it, of as many steps as the longest epoch has.
 
     Raises:

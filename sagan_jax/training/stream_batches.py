@@ -50,7 +50,7 @@ class Stream:
         """[H, W, C] of each image."""
         if self.patches is None:
             return self.photographs.shape[1:]
-        return (self.patches.size, self.patches.size, self.photographs.channels)
+        return self.patches.shape(self.photographs.channels)
 
 
 def open_epoch(stream: Stream, plan: Plan, seed: int, epoch: int, sharding: Sharding | None = None) -> Any:

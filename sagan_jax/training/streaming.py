@@ -25,7 +25,7 @@ from sagan_jax.training.loop import (
     shardings,
     start_totals,
 )
-from sagan_jax.training.plan import Plan, epoch_plan, steps_of_epoch
+from sagan_jax.training.plan import Plan, plan_configured_epoch, steps_of_epoch
 from sagan_jax.training.stream_batches import Stream, open_epoch
 
 WAITING = "waiting_for_images"
@@ -58,7 +58,7 @@ def fitted_images(
     if not isinstance(images, Stream):
         return images
     most = DensityConfig().kept_of(images.image_shape)  # no method looks at more
-    plan = epoch_plan(jax.random.key(config.seed), 0, len(images), config)
+    plan = plan_configured_epoch(jax.random.key(config.seed), 0, len(images), config)
     batches = open_epoch(images, plan, config.seed, 0)
     try:
         parts = [np.asarray(next(batches)) for _ in range(min(len(plan.order), -(-most // config.batch_size)))]
@@ -90,7 +90,7 @@ def fit_stream(
     sharding, everywhere = shardings(mesh, config.batch_size)
     step = StepConfig(config.flip, sharding, apart=sharding is not None)
     state = device.put(state, everywhere)
-    plan = epoch_plan(key, first_epoch, count, config)
+    plan = plan_configured_epoch(key, first_epoch, count, config)
     batches = open_epoch(stream, plan, config.seed, first_epoch, sharding)
     try:
         for epoch in range(first_epoch, config.epochs):
@@ -102,7 +102,7 @@ def fit_stream(
             state, metrics = stream_epoch(detector, state, batches, placed, step, epoch, progress)
             batches.close()
             if epoch + 1 < config.epochs:  # decoding begins while the caller still scores and saves this epoch
-                plan = epoch_plan(key, epoch + 1, count, config)
+                plan = plan_configured_epoch(key, epoch + 1, count, config)
                 batches = open_epoch(stream, plan, config.seed, epoch + 1, sharding)
             yield epoch + 1, state, metrics
     finally:

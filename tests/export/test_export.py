@@ -63,7 +63,7 @@ def make_model(method, preset="paper"):
         "training": TrainingConfig().as_json(),
         "run": dataclasses.asdict(JudgingConfig()),
     }
-    model = untrained_model(config, Path("config.json"))
+    model = untrained_model(configuration(config, Path("config.json")), Path("config.json"))
     state = random_state(model.state)
     normal = score_images(model.detector, state, CALIBRATED, pictures=("map",)).total
     return model._replace(state=state, calibration=calibrate(normal), epoch=7)

@@ -7,7 +7,7 @@ from sagan_jax.config import TrainingConfig
 from sagan_jax.detector import Detector
 from sagan_jax.errors import UserError
 from sagan_jax.training.loop import NotFiniteError, batch_at, fit, fit_many, normalise, train_epoch
-from sagan_jax.training.plan import all_steps, epoch_plan, plan_epoch, steps_of_epoch, steps_per_epoch
+from sagan_jax.training.plan import all_steps, plan_configured_epoch, plan_epoch, steps_of_epoch, steps_per_epoch
 
 IMAGES = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1) * np.ones((1, 2, 2, 1), np.uint8)
 
@@ -51,7 +51,7 @@ def test_without_a_number_of_steps_an_epoch_is_one_permutation(key):
     order_key, _ = jax.random.split(jax.random.fold_in(key, 2))
     expected = jax.random.permutation(order_key, 20)[:18].reshape(6, 3)
     np.testing.assert_array_equal(plan_epoch(key, 2, 20, 3).order, expected)
-    np.testing.assert_array_equal(epoch_plan(key, 2, 20, TrainingConfig(batch_size=3)).order, expected)
+    np.testing.assert_array_equal(plan_configured_epoch(key, 2, 20, TrainingConfig(batch_size=3)).order, expected)
 
 
 @pytest.mark.parametrize(("steps", "shown"), [(2, {0, 1}), (15, {2, 3}), (20, {3})])

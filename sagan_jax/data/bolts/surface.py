@@ -106,8 +106,9 @@ def _texture_bank() -> dict[str, np.ndarray]:
     return bank
 
 
-def texture(rng: np.random.Generator, name: str, shape: tuple[int, int], pixels: int = 288) -> Field:
+def texture(rng: np.random.Generator, name: str, shape: tuple[int, int]) -> Field:
     """A random piece of noise ("cloud", "mottle" or "grain"); the same scene at any resolution gets the same one."""
+    pixels = 288
     top, left = rng.integers(0, 1024 - pixels, 2)
     flip, mirror, swap = rng.integers(0, 2, 3)
     piece = _texture_bank()[name][top : top + pixels, left : left + pixels][:: 1 - 2 * flip, :: 1 - 2 * mirror]
