@@ -1,7 +1,7 @@
 """Speed of a training step and of scoring, against the same SAGAN in PyTorch, in one run.
 
     pip install -e '.[benchmark]' -c constraints.txt
-    python -m experiments.benchmark
+    python -m experiments.benchmark --out=experiments/results/benchmark.json
 
 Both are first shown to compute the same function. Then they are timed in turn, round by round, so that a machine that
 slows down slows down both, and medians are compared. PyTorch runs eagerly, contiguous and channels-last, and compiled.
@@ -30,6 +30,7 @@ from experiments.cards import Arithmetic, flushed_denormals, peak, use
 from experiments.restoration_step import restoration_step
 from experiments.timing import in_turn, timed
 from sagan_jax.config import Device
+from sagan_jax.errors import require
 from sagan_jax.flags import run_experiment
 
 BenchmarkCase = Literal["main", "batch_32", "batch_128", "size_128", "plain", "restoration"]
@@ -55,8 +56,13 @@ class Benchmark:
     """Time an epoch of this many images of 32 px; 0 is none. By default 45,000 on an accelerator, none on a CPU."""
     models: int | None = None
     """Time this many models as one program; 0 is none. By default 10 on an accelerator, none on a CPU."""
-    out: Path = Path("experiments/results/benchmark.json")
+    out: Path = Path("benchmark.json")
     """The JSON file."""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value nothing can be measured with."""
+        require(len(self.cases) > 0, "cases", self.cases, f"some of {', '.join(BENCHMARK_CASES)}")
+        require(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
     def __call__(self) -> None:
         """Measures, prints and writes."""
@@ -78,7 +84,7 @@ class Benchmark:
             results.append(measure(case, self.rounds, where))
             print(show(results[-1]), flush=True)
             write_json(self.out, everything | {"cases": results})
-        arithmetics = list(dict.fromkeys(case.arithmetic for case in chosen))
+        arithmetics = arithmetics_of(self, on_cpu)
         images, models = (
             default * (not on_cpu) if value is None else value
             for value, default in ((self.epoch_images, 45_000), (self.models, 10))
@@ -94,7 +100,7 @@ class Benchmark:
             print(f"an epoch of {images:,} images, batch 64, {arithmetic}: {seconds:.2f} s", flush=True)
             write_json(self.out, everything | {"cases": results})
         for arithmetic in arithmetics if models else ():
-            rates = many_models(models, chosen[0].steps, arithmetic, self.rounds)
+            rates = many_models(models, steps_of(on_cpu), arithmetic, self.rounds)
             everything.setdefault("many_models", {"models": models})[arithmetic] = rates
             said = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
             print(f"{models} models, batch 32, {arithmetic}, images/s of all: {said}", flush=True)
@@ -114,14 +120,24 @@ CASES: dict[BenchmarkCase, Case] = {
 
 def measured_cases(options: Benchmark, on_cpu: bool) -> list[Case]:
     """What is measured: the main case in every arithmetic, the others in the last."""
-    arithmetics = options.arithmetics or (("float32",) if on_cpu else ("float32", "tf32", "bf16"))
-    chosen = [
-        replace(case, arithmetic=arithmetic, compiled=case.compiled and options.compiled)
+    arithmetics = arithmetics_of(options, on_cpu)
+    steps = steps_of(on_cpu)
+    return [
+        replace(case, arithmetic=arithmetic, steps=steps, compiled=case.compiled and options.compiled)
         for name, case in CASES.items()
         if name in options.cases
         for arithmetic in (arithmetics if name == "main" else arithmetics[-1:])
     ]
-    return chosen if on_cpu else [replace(case, steps=STEPS_ON_ACCELERATOR) for case in chosen]
+
+
+def arithmetics_of(options: Benchmark, on_cpu: bool) -> tuple[Arithmetic, ...]:
+    """How products are computed."""
+    return options.arithmetics or (("float32",) if on_cpu else ("float32", "tf32", "bf16"))
+
+
+def steps_of(on_cpu: bool) -> int:
+    """How many steps a timing is of."""
+    return CASES["main"].steps if on_cpu else STEPS_ON_ACCELERATOR
 
 
 def epoch_seconds(images: int, arithmetic: Arithmetic) -> float:

@@ -15,12 +15,14 @@ can be interrupted.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from experiments.datasets import ClassLeftOut
 from experiments.record import made_by, read_results, result_lines, write_results
 from sagan_jax.config import DensityConfig, SaganConfig, TrainingConfig
+from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:
@@ -55,12 +57,31 @@ class Better(ClassLeftOut):
         machine, dataset = device.start(), self.load()
         made, lines = made_by(machine, self.training.seed), read_results(self.out)
         for abnormal in self.classes(dataset):
-            if any(line["abnormal"] == abnormal for line in lines):
-                continue
-            lines += result_lines(measure_scorings(self.split(dataset, abnormal), self), made)
-            write_results(self.out, lines)
-            print(f"{abnormal} measured", file=sys.stderr, flush=True)
+            split = self.split(dataset, abnormal)
+            if not self.has(lines, split):
+                lines += result_lines(measure_scorings(split, self), made)
+                write_results(self.out, lines)
+                print(f"{abnormal} measured", file=sys.stderr, flush=True)
         print(scoring_table(lines))
+
+    def has(self, lines: Sequence[Mapping[str, Any]], split: "Split") -> bool:
+        """Whether there are results on a split; raises UserError if there are some of other settings."""
+        wanted = self.identity(split)
+        there = [line for line in lines if line["abnormal"] == split.abnormal or line["dataset"] != split.name]
+        for line, (name, value) in product(there, zip(IDENTITY, wanted, strict=True)):
+            if str(line[name]) != str(value):
+                told = f"{name} {line[name]}, not {value}"
+                raise UserError(f"{self.out} has results of other settings ({told}); name another file with --out")
+        return bool(there)
+
+    def identity(self, split: "Split") -> tuple[str | int, ...]:
+        """What results on a split are of, as `IDENTITY` names it."""
+        images = len(split.train), self.network_images or len(split.train), len(split.test)
+        return (split.name, self.model.width, self.training.epochs, self.training.seed, *images)
+
+
+IDENTITY = ("dataset", "width", "epochs", "seed", "train_images", "network_images", "test_images")
+"""Columns that tell results of other settings apart."""
 
 
 class ScoringRow(NamedTuple):
@@ -158,15 +179,11 @@ def measure_scorings(split: "Split", options: Better) -> list[ScoringRow]:
     from experiments import floor
     from sagan_jax.judging.metrics import summarise
 
-    training = options.training
-
     def row(scoring: str, interval: Sequence[float], method: str) -> ScoringRow:
         values = (round(float(value), 4) for value in interval)
-        made = method, options.model.width, training.epochs, training.seed
-        images = len(split.train), options.network_images or len(split.train), len(split.test)
-        return ScoringRow._make(
-            (split.name, split.abnormal, split.abnormal in SELECTION, scoring, *values, *made, *images)
-        )
+        dataset, *others = options.identity(split)
+        chosen = split.abnormal in SELECTION
+        return ScoringRow._make((dataset, split.abnormal, chosen, scoring, *values, method, *others))
 
     rows = [
         row(name, summarise(split.test_labels, scores).auroc, "sagan")

@@ -11,7 +11,7 @@ from experiments.paper import TABLE_3_IN_THE_FIELD, TABLES, Table
 from experiments.variants import VARIANTS
 from sagan_jax import run_folder
 from sagan_jax.config import JudgingConfig, Preset, Site, TrainingConfig
-from sagan_jax.errors import require
+from sagan_jax.errors import UserError, require
 from sagan_jax.methods.table import METHODS
 
 if TYPE_CHECKING:
@@ -74,9 +74,18 @@ class RunSettings:
         return self.runs / f"table{run.table}{station}" / f"{run.method}-{run.preset}" / abnormal / f"seed{run.seed}"
 
     def has_ended(self, run: CellRun) -> bool:
-        """Whether a run has a result, of as many epochs as are wanted or more."""
-        result = run_folder.read_json(self.folder(run) / "result.json")
-        return result is not None and result["training"]["epochs"] >= self.epochs
+        """Whether a run has a result, of as many epochs as are wanted or more.
+
+        Raises:
+            UserError: If its images had another size.
+        """
+        folder, wanted = self.folder(run), self.size_of(run.table)
+        result = run_folder.read_json(folder / "result.json")
+        if result is None:
+            return False
+        if (size := result["image_shape"][0]) != wanted:
+            raise UserError(f"{folder} has a run of {size} pixels, not {wanted}; name another folder with --runs")
+        return result["training"]["epochs"] >= self.epochs
 
     def training(self, run: CellRun) -> TrainingConfig:
         """How a run is trained."""

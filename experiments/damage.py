@@ -35,6 +35,7 @@ class Damage:
     def __post_init__(self) -> None:
         """Raises UserError for a value no picture can have."""
         require(self.images >= 2, "images", self.images, "at least 2")
+        require(self.out.suffix.lower() == ".png", "out", str(self.out), "a .png file")
 
     def __call__(self) -> None:
         """Writes the picture and says where it is."""
@@ -67,6 +68,7 @@ class Damage:
                 axes.set_axis_off()
                 if i < 2:
                     axes.set_title(title, fontsize=7)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.out)
         print(f"written to {self.out}")
 

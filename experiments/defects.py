@@ -59,6 +59,7 @@ class Defects:
         require(self.size >= 16, "size", self.size, "at least 16")
         require(self.train_images >= 1, "train_images", self.train_images, "at least 1")
         require(self.test_images >= 3, "test_images", self.test_images, "at least 3")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
 
     def __call__(self) -> None:
         """Writes the files and says how many."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from experiments.record import write_results
+from sagan_jax import run_folder
 from sagan_jax.config import TrainingConfig
 from sagan_jax.errors import UserError, require
 from sagan_jax.flags import run_experiment
@@ -55,6 +56,8 @@ class Inspection:
         """Raises UserError for a value no comparison can have."""
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         require(self.size >= 1, "size", self.size, "at least 1")
+        names = [folder.resolve().name for folder in self.folders]
+        require(len(set(names)) == len(names), "folders", names, "folders of different names: their runs are named so")
 
     def __call__(self) -> None:
         """Trains what is missing, collects, writes, prints."""
@@ -64,7 +67,12 @@ class Inspection:
             for folder, score in product(self.folders, self.scores):
                 kind, grouped = (score, []) if self.group is None else (f"{score}-grouped", [f"--group={self.group}"])
                 out = self.runs / folder.resolve().name / kind / f"seed{seed}"
-                if not (out / "result.json").exists():
+                if (result := run_folder.read_json(out / "result.json")) is not None:
+                    found = result["image_shape"][0], result.get("group")
+                    if found != (self.size, self.group):
+                        told = "{} pixels, --group={}".format(*found)
+                        raise UserError(f"{out} has a run of {told}; name another folder with --runs")
+                else:
                     flags = [f"--size={self.size}", f"--seed={seed}", f"--out={out}", *TRAINED_WITH[score], *grouped]
                     if code := sagan(["train", str(folder), *flags]):
                         raise UserError(f"training on {folder} ended with {code}; what it printed says why")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.datasets import TfdsConfig
 from experiments.record import made_by, result_lines, write_results
+from sagan_jax.errors import UserError
 from sagan_jax.flags import run_experiment
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ def pools(split: "Split", *, network: bool) -> "Iterator[Pool]":
     from sagan_jax.judging.floor import fit_floor, floor_scores
 
     kept, held_out = hold_out(len(split.train), 0.4, seed=0)
+    if split.test_labels.all():
+        raise UserError(f"{split.name} has no normal test images; the rate is counted on them")
     images, normal, test = split.train[kept], split.train[held_out], split.test[~split.test_labels]
     floor = fit_floor(images)
     for name, held, tested in zip(

@@ -297,8 +297,13 @@ class Export:
         from sagan_jax.export.programs import export_model
         from sagan_jax.runs.model import load_judged
 
-        device.start()
         out = self.out or self.run / f"scorer.{self.format}"
+        named = {".onnx": "onnx", ".safetensors": "safetensors"}.get(out.suffix.lower(), self.format)
+        if named != self.format:
+            raise UserError(
+                f"{out} has the suffix of another format than {self.format}; say --format={named} if it is wanted"
+            )
+        device.start()
         export_model(load_judged(self.run, own_method(self.method))[0], self.format, out)
         print(out)
 

@@ -15,6 +15,7 @@ CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnorma
 TRACEBACK = "SAGAN_TRACEBACK"  # an environment variable that, set to anything but 0, has a crash print its traceback
 SYSTEMS = (  # faults of disk, names and limits, which the user can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EFBIG),
+    errno.EEXIST,
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
 )
 STOPPED = "stopped; nothing finished is lost"

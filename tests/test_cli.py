@@ -395,6 +395,12 @@ def test_a_command_that_cannot_end_well_is_refused_before_it_begins(run_of_bottl
         assert "\nnormal " not in capsys.readouterr().out
 
 
+def test_an_export_is_not_named_as_another_format(run_of_bottles, tmp_path, capsys):
+    assert main(["export", str(run_of_bottles), f"--out={tmp_path / 'model.onnx'}"]) == 2
+    assert "say --format=onnx" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_list_on_standard_input_needs_one(run_of_bottles, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", None)  # as Python has it if the command was started without
     assert main(["score", str(run_of_bottles), "-"]) == 2

@@ -16,7 +16,7 @@ import numpy as np
 
 from sagan_jax.atomic_file import replacing
 from sagan_jax.config import SaganConfig, sagan_preset
-from sagan_jax.detector import Detector, abstract_state
+from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError, one_line, printable
 from sagan_jax.export.weights import check_tensors, zeros
 from sagan_jax.methods.adversarial import AdversarialState, Player
@@ -244,8 +244,15 @@ def read_file(path: Path) -> Any:
         raise UserError(f"{printable(path)} cannot be read as PyTorch weights: {one_line(str(error))}") from error
 
 
-def arrays(state: AdversarialState) -> tuple[Tensors, Tensors]:
-    """The generator's and the discriminator's tensors under PyTorch's names, with counters of batches."""
+def arrays(state: State) -> tuple[Tensors, Tensors]:
+    """The generator's and the discriminator's tensors under PyTorch's names, with counters of batches.
+
+    Raises:
+        UserError: If the state is not one of SAGAN as published.
+    """
+    ours = isinstance(state, AdversarialState) and "inc.double_conv.1.weight" in places(state.generator, GENERATOR)
+    if not ours:
+        raise UserError("PyTorch's names are those of SAGAN as published; this state is of another method or preset")
 
     def network(player: Player, rules: Rules) -> Tensors:
         leaves = {name: jax.tree.leaves(getattr(player, name)) for name in ("params", "statistics")}
@@ -259,7 +266,7 @@ def arrays(state: AdversarialState) -> tuple[Tensors, Tensors]:
     return network(state.generator, GENERATOR), network(state.discriminator, DISCRIMINATOR)
 
 
-def to_torch(state: AdversarialState) -> StateDicts:
+def to_torch(state: State) -> StateDicts:
     """A SAGAN's weights as PyTorch `state_dict`s, which the authors' modules load with `strict=True`.
 
     Args:
@@ -269,7 +276,8 @@ def to_torch(state: AdversarialState) -> StateDicts:
         Both networks' tensors.
 
     Raises:
-        UserError: If PyTorch is not installed; `save_torch` does without it.
+        UserError: If PyTorch is not installed (`save_torch` does without it), or the state is not one of SAGAN as
+            published.
     """
     try:
         import torch
@@ -282,16 +290,21 @@ def to_torch(state: AdversarialState) -> StateDicts:
     return StateDicts(generator, discriminator)
 
 
-def save_torch(state: AdversarialState, generator: str | Path, discriminator: str | Path) -> None:
+def save_torch(state: State, generator: str | Path, discriminator: str | Path) -> None:
     """Writes a SAGAN's weights as two safetensors files under PyTorch's names, whole or not at all.
 
     Args:
         state: A state of `sagan`.
         generator: The generator's file.
         discriminator: The discriminator's file.
+
+    Raises:
+        UserError: If the two files are one, or the state is not one of SAGAN as published.
     """
     from safetensors.numpy import save
 
+    if Path(generator).resolve() == Path(discriminator).resolve():
+        raise UserError(f"the generator and the discriminator go to two files, not both to {printable(generator)}")
     for path, tensors in zip((generator, discriminator), arrays(state), strict=True):
         with replacing(Path(path)) as file:
             file.write(save({name: np.ascontiguousarray(values) for name, values in tensors.items()}))

@@ -15,6 +15,7 @@ import numpy as np
 from sagan_jax.detector import State, leaf_names, read_by_scoring
 from sagan_jax.errors import UserError, few, one_line, printable
 from sagan_jax.judging.calibration import Calibration
+from sagan_jax.methods.table import Method
 from sagan_jax.runs.configuration import configuration
 from sagan_jax.runs.model import Model, untrained_model
 from sagan_jax.runs.scoring_weights import CALIBRATION, METADATA, scoring_tensors
@@ -28,7 +29,7 @@ def to_safetensors(model: Model, metadata: Mapping[str, Any]) -> bytes:
     return save(tensors, {METADATA: json.dumps(metadata)})
 
 
-def load_safetensors(path: Path) -> Model:
+def load_safetensors(path: Path, method: Method | None = None) -> Model:
     """Reads a model back from an exported safetensors file.
 
     It scores as the one exported did. What scoring does not read, mainly optimiser states, is zero, so
@@ -36,6 +37,7 @@ def load_safetensors(path: Path) -> Model:
 
     Args:
         path: A file written by `sagan export --format=safetensors`.
+        method: The model's method where `METHODS` does not have it.
 
     Returns:
         The model.
@@ -55,7 +57,7 @@ def load_safetensors(path: Path) -> Model:
         config, epoch = metadata["config"], int(metadata["epoch"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{printable(path)} has no metadata of sagan_jax, or of another version") from error
-    model = untrained_model(configuration(config, path), path)
+    model = untrained_model(configuration(config, path, method), path)
     names, leaves, read = (
         leaf_names(model.state),
         jax.tree.leaves(model.state),

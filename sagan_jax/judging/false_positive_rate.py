@@ -26,12 +26,12 @@ def rate_for(wanted: float | None, images: int) -> float:
     if wanted is None:
         return max(DEFAULT, least)
     check_rate(wanted)
-    if wanted < least:
+    if wanted < least and percent(wanted) != percent(least):
         raise UserError(
             f"the false-positive rate is {wanted:g}; {resting_on(images)}. Ask for as much, or train again with more "
             "images held out (--validation-fraction)"
         )
-    return wanted
+    return max(wanted, least)  # the least, as it is said, is rounded
 
 
 def rate_or(usual: float, wanted: float | None, images: int) -> float:

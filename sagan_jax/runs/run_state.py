@@ -62,13 +62,18 @@ def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: 
     """Opens a run's checkpoints and writes its configuration; yields the run as its last epoch left it."""
     with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
         last = checkpoint.restore(checkpoints, prepared.like) if checkpoint.epochs(checkpoints) else None
+        done = last.epoch if last else 0
+        rows = run_folder.read_metrics(folder / "metrics.jsonl")
+        history = tuple(row for row in rows if row["epoch"] <= done)
+        if prepared.judging.protocol == "both" and any(evaluation.REFERENCE_AUROC not in row for row in history):
+            raise UserError(
+                "the run's epochs were not scored by the reference protocol, which picks the best of them; "
+                "start a new run with --protocol=both"
+            )
         if device.is_first_host():
             tell_of_more_epochs(folder, prepared.training.epochs)
             settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
-        done = last.epoch if last else 0
-        rows = run_folder.read_metrics(folder / "metrics.jsonl")
-        history = tuple(row for row in rows if row["epoch"] <= done)
         yield RunState(prepared, folder, checkpoints, history, last)
 
 

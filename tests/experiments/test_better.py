@@ -33,6 +33,8 @@ def test_every_scoring_of_a_class_is_measured_once_and_written(tmp_path, monkeyp
     monkeypatch.setattr(better, "measure_scorings", lambda *_: pytest.fail("measured again"))
     assert better.main([*SMALL, *DENSITY, f"--out={out}"]) == 0
     assert capsys.readouterr().out == printed
+    assert better.main([*SMALL, *DENSITY, f"--out={out}", "--seed=5"]) == 2
+    assert "results of other settings (seed 0, not 5)" in capsys.readouterr().err
 
 
 def test_the_table_has_a_line_a_scoring_with_its_mean():

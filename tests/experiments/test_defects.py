@@ -52,6 +52,13 @@ def test_what_a_set_does_not_have_is_refused(flag, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_negative_seed_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--source=digits", "--normal=3", "--size=16", f"--out={tmp_path / 'x'}", "--seed=-1"])
+    assert ended.value.code == 2
+    assert "seed is -1; it must be at least 0" in capsys.readouterr().err
+
+
 def test_squares_of_a_photograph_for_training_and_test_share_no_pixel(tmp_path):
     data = pytest.importorskip("skimage.data")
     assert main(["--source=brick", f"--out={tmp_path / 'brick'}", "--train-images=9", "--test-images=9"]) == 0

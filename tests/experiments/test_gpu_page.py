@@ -16,6 +16,7 @@ from experiments.cards import PEAKS, flushed_denormals, peak
 from experiments.paper import TABLES, Table
 from experiments.record import read_table_rows
 from experiments.variants import VARIANTS, Variant
+from sagan_jax.errors import UserError
 from sagan_jax.methods.sagan import sagan
 from sagan_jax.methods.table import METHODS
 
@@ -147,3 +148,15 @@ def test_an_accelerator_is_measured_in_every_arithmetic(on_cpu):
     main = [case.arithmetic for case in chosen if (case.size, case.batch, case.depthwise) == (32, 64, True)]
     assert main == (["float32"] if on_cpu else ["float32", "tf32", "bf16"])
     assert len(chosen) == len(main) + len(benchmark.CASES) - 1
+
+
+@pytest.mark.parametrize("settings", [{"cases": ()}, {"rounds": 0}])
+def test_a_benchmark_of_nothing_is_refused(settings):
+    with pytest.raises(UserError):
+        benchmark.Benchmark(**settings)
+
+
+def test_what_is_asked_for_beside_the_cases_is_measured_whichever_they_are():
+    options = benchmark.Benchmark(cases=("restoration",), models=2)
+    assert benchmark.measured_cases(options, on_cpu=True) == []
+    assert benchmark.arithmetics_of(options, on_cpu=True) == ("float32",)

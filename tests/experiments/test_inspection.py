@@ -93,3 +93,17 @@ def test_what_cannot_be_ends_with_2(flag, message, tmp_path, monkeypatch, capsys
     assert (ended.value.code if ended else code) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "inspection.csv").exists()
+
+
+def test_a_run_of_another_size_or_set_is_not_taken_for_one_on_record(tmp_path, capsys):
+    run = tmp_path / "runs" / "screws" / "restoration" / "seed0"
+    run.mkdir(parents=True)
+    (run / "result.json").write_text(json.dumps(result_of(0, 0.9, steps=2000)))
+    flags = [f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out.csv'}", "--seeds=1"]
+    (tmp_path / "screws").mkdir()
+    assert main([*flags, "--folders", str(tmp_path / "screws"), "--size=64"]) == 0
+    assert main([*flags, "--folders", str(tmp_path / "screws"), "--size=32"]) == 2
+    assert "a run of 64 pixels, --group=None; name another folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*flags, "--folders", str(tmp_path / "screws"), str(tmp_path / "other" / "screws")])
+    assert "folders of different names" in " ".join(capsys.readouterr().err.split())

@@ -19,6 +19,7 @@ from experiments.speed import Kind, Speed, models_that_fit, reckoned
 from experiments.variants import VARIANTS, Variant
 from sagan_jax import run_folder
 from sagan_jax.config import TrainingConfig
+from sagan_jax.errors import UserError
 from sagan_jax.methods.table import METHODS
 
 DIGITS = Table("digits", "digits", ("3", "4"), {}, size=16, epochs=15, train_images=1271, test_images=526)
@@ -188,8 +189,11 @@ def test_a_run_that_ended_after_fewer_epochs_goes_on(tmp_path):
     folder = settings.folder(cell("bird"))
     folder.mkdir(parents=True)
     for epochs, ended in ((2, False), (3, True), (4, True)):
-        (folder / "result.json").write_text(json.dumps({"training": {"epochs": epochs}}))
+        result = {"training": {"epochs": epochs}, "image_shape": [32, 32, 3]}
+        (folder / "result.json").write_text(json.dumps(result))
         assert settings.is_done(cell("bird")) == ended
+    with pytest.raises(UserError, match="a run of 32 pixels, not 64"):
+        Reproduce(budget_minutes=1, runs=tmp_path, epochs=3, size=64).is_done(cell("bird"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import safetensors.torch
@@ -9,10 +10,12 @@ import torch
 from torch_sagan import networks, score
 
 import sagan_jax
-from sagan_jax.config import sagan_preset
+from sagan_jax.config import SkipGanomalyConfig, sagan_preset
 from sagan_jax.data.digits import load_digits
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import score_images
+from sagan_jax.methods.sagan import sagan
+from sagan_jax.methods.skip_ganomaly import skip_ganomaly
 
 DIGITS = np.repeat(load_digits(16).images[:12], 3, axis=-1)  # real images, as RGB
 VARIANTS = {
@@ -59,6 +62,22 @@ def test_the_way_back_gives_the_very_tensors_and_they_load_strictly(changes):
         fresh.load_state_dict(tensors, strict=True)
         for name, value in network.state_dict().items():
             assert torch.equal(fresh.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [skip_ganomaly(SkipGanomalyConfig(width=4)), sagan(dataclasses.replace(sagan_preset("inspection"), width=4))],
+)
+def test_states_that_pytorch_has_no_names_for_are_refused(detector):
+    state = detector.init(jax.random.key(0), (16, 16, 3))
+    with pytest.raises(UserError, match="SAGAN as published"):
+        sagan_jax.to_torch(state)
+
+
+def test_two_networks_do_not_go_to_one_file(tmp_path):
+    state = sagan_jax.load_torch(*state_dicts()).state
+    with pytest.raises(UserError, match="go to two files"):
+        sagan_jax.save_torch(state, tmp_path / "a", tmp_path / "." / "a")
 
 
 def test_names_are_those_of_the_authors_weights():

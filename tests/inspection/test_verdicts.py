@@ -22,9 +22,8 @@ from sagan_jax.runs.model import Model, scorer_of
 
 def model_of(mean):
     state = MEAN.init(jax.random.key(0), (16, 16, 3)) | {"mean": jnp.full((16, 16, 3), mean)}
-    return Model(
-        "mean", None, (16, 16, 3), MEAN, state, calibrate(np.linspace(0.5, 1.5, 50, dtype=np.float32)), 1, 0.05, {}
-    )
+    calibration = calibrate(np.linspace(0.5, 1.5, 50, dtype=np.float32))
+    return Model("mean", None, (16, 16, 3), MEAN, state, calibration, 1, 0.05, {"held_out": 50})
 
 
 @pytest.mark.parametrize("mean", [np.nan, np.inf])

@@ -79,3 +79,11 @@ def test_as_many_images_over_a_threshold_as_chance_brings_once_in_a_hundred_time
     assert [contradicts(counted, 2, 0.2) for counted in (0, 1, 2)] == [False, False, False]
     assert contradicts(11, 40, 0.05)
     assert not contradicts(6, 45, 0.05)
+
+
+def test_the_least_rate_is_accepted_as_it_is_said():
+    for images in range(5, 400):
+        said = resting_on(images).split("a rate of ")[1].split(" %")[0]
+        assert rate_for(float(said) / 100, images) == pytest.approx(least_rate(images), rel=5e-3)
+    with pytest.raises(UserError, match=r"2\.22 % and more"):
+        rate_for(0.022, 44)

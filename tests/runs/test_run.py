@@ -81,6 +81,14 @@ def test_the_reference_protocol_stands_beside_the_strict_result_and_is_no_result
     assert reference["batch_statistics_in_order_best_test_epoch"] >= reference["batch_statistics_in_order_last_epoch"]
 
 
+def test_a_run_judged_strictly_is_not_continued_with_the_reference_protocol(tmp_path, capsys):
+    assert main(flags(tmp_path / "strict")) == 0
+    before = (tmp_path / "strict" / "config.json").read_bytes()
+    assert main(flags(tmp_path / "strict", "--protocol=both", "--resume")) == 2
+    assert "were not scored by the reference protocol" in capsys.readouterr().err
+    assert (tmp_path / "strict" / "config.json").read_bytes() == before
+
+
 def test_a_run_stopped_and_resumed_ends_in_the_same_bits(folder, tmp_path, monkeypatch):
     save = checkpoint.save
 
