@@ -5,16 +5,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from sagan_jax.data.image_file import (
-    JPEG_MARGIN,
-    BadFile,
-    Reading,
-    pair,
-)
+from sagan_jax.data.image_file import JPEG_MARGIN, BadFile, Reading, pair
 from sagan_jax.data.image_format import is_image
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
@@ -26,9 +21,6 @@ from sagan_jax.data.photographs import Masks, Photographs
 from sagan_jax.data.split import Split
 from sagan_jax.data.white import FULL_RANGE, find_white
 from sagan_jax.errors import UserError, few, printable
-
-if TYPE_CHECKING:
-    pass
 
 DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
