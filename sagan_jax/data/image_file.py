@@ -11,7 +11,7 @@ from jaxtyping import Shaped, UInt8
 from sagan_jax.data.jpeg_end import has_end
 from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image
 from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative, loses_low_byte
-from sagan_jax.errors import UnusableFile, UserError, printable
+from sagan_jax.errors import UnusableFile, UserError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,7 +48,7 @@ class BadFile(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f"{printable(self.path)}: {self.reason}"
+        return str(UnusableFile(self.path, self.reason))
 
 
 def read_image(
