@@ -9,8 +9,6 @@ from jax import Array
 from sagan_jax.errors import UserError
 from sagan_jax.methods.layers import BatchNorm, Conv, StridedConv, TransposedConv, weight_init
 
-SIDES = (32, 64, 128, 256)
-
 
 def pyramid(images: Array, train: bool, width: int, dtype: Any) -> Array:
     """Strided 4x4 convolutions to a map of 4x4, the channels doubled by each but the first, which has `width`."""
@@ -115,13 +113,10 @@ def check_image_shape(image_shape: tuple[int, ...]) -> None:
     """Raises UserError unless the networks can take the shape: a square, its side a power of two from 16 up."""
     height, width, channels = image_shape
     if height != width or height < 16 or height & (height - 1):
-        near = ""
-        if height == width:
-            below, above = [side for side in SIDES if side < height], [side for side in SIDES if side > height]
-            near = f"; the nearest allowed: {' and '.join(map(str, (*below[-1:], *above[:1])))}"
+        below = 2 ** (max(height, 16).bit_length() - 1)
+        near = f"; the nearest are {below} and {2 * below}" if height == width > 16 else ""
         raise UserError(
-            f"images are {height}x{width}; they must be square with a side that is a multiple of 16 "
-            f"and a power of two: 32, 64, 128 or 256{near}"
+            f"images are {height}x{width}; they must be square, with a side that is a power of two from 16 up{near}"
         )
     if channels not in (1, 3):
         raise UserError(f"images have {channels} channels; 1 (grey) and 3 (RGB) are allowed")

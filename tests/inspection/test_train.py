@@ -46,17 +46,23 @@ def test_patches_count_where_photographs_are_cut(ten):
 
 
 @pytest.mark.parametrize(
-    ("side", "near"), [(80, "64 and 128"), (48, "32 and 64"), (300, "256"), (8, "32"), (100, "64 and 128")]
+    ("side", "near"),
+    [
+        (80, "; the nearest are 64 and 128"),
+        (17, "; the nearest are 16 and 32"),
+        (300, "; the nearest are 256 and 512"),
+        (8, ""),
+    ],
 )
 def test_a_size_that_is_not_allowed_names_the_nearest(side, near):
-    with pytest.raises(UserError, match=f"they must be square.*; the nearest allowed: {near}$"):
+    with pytest.raises(UserError, match=f"they must be square.* a power of two from 16 up{near}$"):
         check_image_shape((side, side, 3))
 
 
 def test_a_size_that_is_not_allowed_is_told_before_anything_is_decoded(ten):
     for file in ten.iterdir():
         file.write_text("no image")
-    with pytest.raises(UserError, match="nearest allowed: 64 and 128"):
+    with pytest.raises(UserError, match="nearest are 64 and 128"):
         train_on_folder(ten, FolderConfig(size=80), METHODS["sagan"], "paper", sagan_preset("paper"), TrainingConfig())
 
 
