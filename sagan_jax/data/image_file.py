@@ -11,7 +11,7 @@ from jaxtyping import Shaped, UInt8
 from sagan_jax.data.jpeg_end import has_end
 from sagan_jax.data.open_image import MAX_PIXELS, content_of, open_image
 from sagan_jax.data.white import FULL_RANGE, declared_white, is_negative, loses_low_byte
-from sagan_jax.errors import UnusableFile, UserError
+from sagan_jax.errors import UnusableFile, UserError, require
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,6 +80,7 @@ def read_image(
         UnusableFile: The file cannot be read as one image of an allowed format.
     """
     wanted = None if size is None else pair(size)
+    require(channels in (1, 3), "channels", channels, "1 (grey) or 3 (RGB)")
     return as_array(decode(Path(path), channels, reading, wanted=wanted), wanted)
 
 

@@ -1,6 +1,7 @@
 """VisA's layout, whose split a table tells (Zou et al., "SPot-the-Difference self-supervised pre-training", 2022)."""
 
 import csv
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -93,8 +94,8 @@ def _checked(row: dict[str, str], place: str) -> dict[str, str]:
 
 
 def _below(home: Path, root: Path, name: str) -> Path:
-    """A path of the table, relative to the category's folder."""
+    """A path of the table, relative to the category's folder; a link there to a file elsewhere is what it is named."""
     try:
-        return (home / name).resolve().relative_to(root.resolve())
+        return Path(os.path.normpath(home.resolve() / name)).relative_to(root.resolve())
     except ValueError:
         raise UserError(f"{TABLE} names {printable(name)}, which is not in {printable(root)}") from None

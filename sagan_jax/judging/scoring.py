@@ -21,7 +21,7 @@ from sagan_jax.data.image_array import check_images_for
 from sagan_jax.data.patches import Patches, score_large
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.detector import PICTURES, Detector, Picture, Scores, State, Statistics, normalise
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 from sagan_jax.ops import native
 
 PATCHES_AT_ONCE = 32  # of a photograph, however few it has
@@ -112,6 +112,7 @@ def score_images(
     check_images_for(detector, state, images, patches)
     if not len(images):
         raise UserError("there are no images to score")
+    require(batch_size >= 1, "batch_size", batch_size, "1 or more")
     score_one = batch_scorer(detector, state, pictures)
     if patches is not None:
         found = score_photographs(score_one, images, patches)
@@ -131,6 +132,8 @@ def score_images(
 
 def batch_scorer(detector: Detector, state: State, pictures: tuple[Picture, ...] = ()) -> ScoreBatch:
     """`score_batch` of a detector, strict, compiled at its first call."""
+    pictures = tuple(pictures)
+    require(set(pictures) <= set(PICTURES), "pictures", pictures, f"some of {', '.join(PICTURES)}, or none")
     return lambda images, count: score_batch(detector, state, images, pictures=pictures, count=count)
 
 

@@ -8,18 +8,19 @@ import gc
 import hashlib
 import json
 import logging
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sagan_jax.detector import State
-from sagan_jax.errors import UserError, one_line, printable
+from sagan_jax.errors import UserError, one_line, printable, require
 from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.identity import differences, with_more_epochs
 
@@ -142,13 +143,20 @@ def epochs(checkpoints: Checkpoints) -> list[int]:
     return sorted(checkpoints.manager.all_steps())
 
 
-def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"] | int = "last") -> Checkpoint:
+def _epoch_of(checkpoints: Checkpoints, which: str | SupportsIndex) -> int:
+    if isinstance(which, str):
+        require(which in ("last", "best"), "the epoch", which, "'last', 'best' or a number")
+        return epochs(checkpoints)[-1] if which == "last" else checkpoints.manager.best_step()
+    return operator.index(which)
+
+
+def restore(checkpoints: Checkpoints, like: State, which: str | SupportsIndex = "last") -> Checkpoint:
     """Reads a checkpoint back.
 
     Args:
         checkpoints: The folder.
         like: A state of the same detector (or its `jax.eval_shape`), for the structure, shapes and dtypes.
-        which: The last epoch's, that with the lowest validation loss, or an epoch by its number.
+        which: The "last" epoch's, the "best", which has the lowest validation loss, or an epoch by its number.
 
     Returns:
         The checkpoint.
@@ -161,9 +169,9 @@ def restore(checkpoints: Checkpoints, like: State, which: Literal["last", "best"
     there = epochs(checkpoints)
     if not there:
         raise UserError(f"there is no checkpoint in {manager.directory}")
-    if isinstance(which, int) and which not in there:
-        raise UserError(f"there is no checkpoint of epoch {which} in {manager.directory}; there is one of {there}")
-    epoch = which if isinstance(which, int) else there[-1] if which == "last" else manager.best_step()
+    epoch = _epoch_of(checkpoints, which)
+    if epoch not in there:
+        raise UserError(f"there is no checkpoint of epoch {epoch} in {manager.directory}; there is one of {there}")
     try:
         return read_epoch(checkpoints, like, epoch)
     except DamagedError as error:

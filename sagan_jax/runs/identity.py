@@ -16,7 +16,8 @@ def with_more_epochs(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Ma
         case {"training": {"epochs": int(before)}}, {"training": {"epochs": int(more)}} if more > before:
             changed: dict[str, Any] = {"epochs": more}
             steps, all_steps = (config["training"].get("steps") for config in (stored, wanted))
-            if steps is not None and all_steps is not None and steps * more // before == all_steps:
+            # What is continued in two parts was rounded down twice.
+            if steps is not None and all_steps is not None and abs(steps * more - all_steps * before) < 2 * before:
                 changed["steps"] = all_steps
             elif steps is not None:
                 return stored
@@ -36,11 +37,15 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     def said(settings: Mapping[str, Any], name: str) -> str:
         return repr(settings[name]) if name in settings else "absent"
 
-    return [
-        f"{name} is {said(stored, name)}, not {said(wanted, name)}"
-        for name in sorted(stored.keys() | wanted.keys())
-        if said(stored, name) != said(wanted, name)
-    ]
+    def told(name: str) -> str:
+        if name == CHECKSUM:
+            return (
+                "the training images are others, or were kept in memory and are now streamed from disk, or the other "
+                "way round (--streaming)"
+            )
+        return f"{name} is {said(stored, name)}, not {said(wanted, name)}"
+
+    return [told(name) for name in sorted(stored.keys() | wanted.keys()) if said(stored, name) != said(wanted, name)]
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:

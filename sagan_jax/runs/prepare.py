@@ -14,7 +14,7 @@ from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.judging.false_positive_rate import rate_for
 from sagan_jax.methods.table import Method
 from sagan_jax.runs.identity import CHECKSUM
-from sagan_jax.training.plan import all_steps, steps_per_epoch
+from sagan_jax.training.plan import all_steps
 from sagan_jax.transforms.density import scored_by
 from sagan_jax.transforms.maps import mapped
 
@@ -130,5 +130,5 @@ def make_detector(
         UserError: If the images do not fill one batch, or are too few for the scoring.
     """
     detector = method.build(settings, all_steps(images, training))
-    shown = steps_per_epoch(images, training) * training.batch_size
-    return mapped(scored_by(training.scoring, detector, shown), map_kind)
+    in_batches = images // training.batch_size * training.batch_size
+    return mapped(scored_by(training.scoring, detector, in_batches), map_kind)

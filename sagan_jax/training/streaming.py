@@ -15,6 +15,7 @@ from sagan_jax import device
 from sagan_jax.config import DensityConfig, TrainingConfig
 from sagan_jax.data.patches import Patches, extract, windows
 from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import even_part
 from sagan_jax.detector import Detector, State
 from sagan_jax.training.loop import (
     Progress,
@@ -25,7 +26,7 @@ from sagan_jax.training.loop import (
     shardings,
     start_totals,
 )
-from sagan_jax.training.plan import Plan, plan_configured_epoch, steps_of_epoch
+from sagan_jax.training.plan import Plan, plan_configured_epoch, plan_epoch, steps_of_epoch
 from sagan_jax.training.stream_batches import Stream, open_epoch
 
 WAITING = "waiting_for_images"
@@ -54,11 +55,17 @@ def training_images(
 def fitted_images(
     images: UInt8[np.ndarray, "count height width channel"] | Stream, config: TrainingConfig
 ) -> UInt8[np.ndarray, "count height width channel"]:
-    """Training images in memory, for what is fitted on them: all of an array; of a stream, some at random."""
+    """Training images in memory, each once, for what is fitted on them: of a stream, as many as any method looks at.
+
+    They are all of an array; of streamed photographs the same ones, or an even part where they are too many; of
+    streamed patches those that a pass over the photographs begins with.
+    """
     if not isinstance(images, Stream):
         return images
-    most = DensityConfig().kept_of(images.image_shape)  # no method looks at more
-    plan = plan_configured_epoch(jax.random.key(config.seed), 0, len(images), config)
+    most = DensityConfig().kept_of(images.image_shape)
+    if images.patches is None:
+        return images.photographs.take(even_part(np.arange(len(images)), most))[:]
+    plan = plan_epoch(jax.random.key(config.seed), 0, len(images), config.batch_size)
     batches = open_epoch(images, plan, config.seed, 0)
     try:
         parts = [np.asarray(next(batches)) for _ in range(min(len(plan.order), -(-most // config.batch_size)))]

@@ -293,6 +293,14 @@ def candle(tmp_path):
     return tmp_path / "candle"
 
 
+def test_images_of_visa_may_be_links_to_files_elsewhere(candle, tmp_path):
+    image = candle / "Data/Images/Normal/0.JPG"
+    image.rename(tmp_path / "kept.jpg")
+    image.symlink_to(tmp_path / "kept.jpg")
+    data, _ = load_folder(candle, size=(20, 30))
+    assert data.train_ids.tolist() == ["Data/Images/Normal/0.JPG", "Data/Images/Normal/2.JPG"]
+
+
 def test_visa_layout(candle):
     save(candle / "Data/Images/Normal/new.JPG", picture(9))
     data, unread = load_folder(candle, size=(20, 30))

@@ -94,6 +94,11 @@ def test_only_the_wanted_pictures_come_back_and_are_computed(state):
     assert operations[0] < operations[1]  # no gradient
 
 
+def test_a_batch_of_no_images_is_refused(state):
+    with pytest.raises(UserError, match="batch_size is 0; it must be 1 or more"):
+        score_images(SMALL_GAN, state, IMAGES, batch_size=0)
+
+
 def test_scores_that_are_not_finite_are_an_error_that_counts_them(state):
     broken = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype == np.float32 else leaf, state)
     with pytest.raises(UserError, match=r"11 of 11 images have a total that is not finite"):

@@ -14,7 +14,7 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.errors import UserError
 from sagan_jax.training.loop import fit
 from sagan_jax.training.plan import plan_epoch
-from sagan_jax.training.streaming import WAITING, Stream, fit_stream, open_epoch, training_images
+from sagan_jax.training.streaming import WAITING, Stream, fit_stream, fitted_images, open_epoch, training_images
 
 CONFIG = TrainingConfig(epochs=3, batch_size=4, flip=True, seed=5)
 CUT = Patches(8, 5)
@@ -81,6 +81,15 @@ def test_an_epoch_deals_every_patch_once_in_an_order_that_seed_and_epoch_decide(
     np.testing.assert_array_equal(patches_of(0, photographs), dealt)
     assert (patches_of(1, photographs) != dealt).any()
     assert (patches_of(0, photographs, seed=6) != dealt).any()
+
+
+@pytest.mark.parametrize("steps", [None, 40])
+def test_what_is_fitted_on_a_stream_has_each_image_once_as_from_memory(photographs, steps):
+    config = replace(CONFIG, steps=steps)
+    np.testing.assert_array_equal(fitted_images(Stream(photographs, None), config), photographs[:])
+    cut = fitted_images(Stream(unresized(photographs), CUT), config)
+    assert len(cut) == unresized(photographs).count_patches(CUT) // 4 * 4
+    assert len({patch.tobytes() for patch in cut}) == len(cut)
 
 
 def test_what_fits_in_memory_is_not_streamed(photographs):

@@ -180,9 +180,10 @@ def test_too_few_images_are_refused(key):
         density.scored_by("density", DETECTOR, 63)
 
 
-def test_a_run_scored_by_density_reads_back_with_the_scores_it_wrote(tmp_path, monkeypatch):
-    monkeypatch.setattr(density, "DensityConfig", lambda: dataclasses.replace(SMALL, kept=200))
-    flags = ["--abnormal=3", "--size=16", "--method=mean_detector:METHOD", "--epochs=1", "--batch-size=128"]
+@pytest.mark.parametrize("length", [["--epochs=1"], ["--epochs=2", "--steps=40"]])  # 2,560 draws of 1,500 images
+def test_a_run_scored_by_density_reads_back_with_the_scores_it_wrote(tmp_path, monkeypatch, length):
+    monkeypatch.setattr(density, "DensityConfig", lambda: dataclasses.replace(SMALL, kept=2000))
+    flags = ["--abnormal=3", "--size=16", "--method=mean_detector:METHOD", *length, "--batch-size=128"]
     assert main([*flags, "--scoring=density", f"--out={tmp_path / 'run'}"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["training"]["scoring"] == "density"
