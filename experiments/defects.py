@@ -31,6 +31,8 @@ from sagan_jax.flags import run_experiment
 SHIPPED = ("brick", "grass", "gravel")
 TRAINED_ON = 0.6
 """The part of a photograph's width that training squares are cut from."""
+_SEEN = 0.004
+"""The share of an image that a defect must change for it to be seen."""
 
 _Square = Float[np.ndarray, "height width channel"]
 _Plane = Float[np.ndarray, "height width"]
@@ -79,8 +81,8 @@ class Defects:
             if i % 3 == 0:
                 _save(self.out / "test" / "good" / f"{i:04}.png", image)
                 continue
-            kind = kinds[(i - i // 3 - 1) % len(kinds)]
-            spoiled, mask = with_defect(rng, image, kind)
+            first = (i - i // 3 - 1) % len(kinds)
+            kind, spoiled, mask = _seen_defect(rng, image, (*kinds[first:], *kinds[:first]))
             _save(self.out / "test" / kind / f"{i:04}.png", spoiled)
             _save(self.out / "ground_truth" / kind / f"{i:04}_mask.png", np.where(mask, 255, 0).astype(np.uint8))
         print(f"{len(train)} and {len(test)} images written to {self.out}")
@@ -135,10 +137,21 @@ def _tiles(height: int, width: int, size: int) -> Int[np.ndarray, "tile 4"]:
     return np.array([(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(columns)])
 
 
+def _seen_defect(
+    rng: Generator, image: UInt8[np.ndarray, "..."], kinds: Sequence[str]
+) -> tuple[str, UInt8[np.ndarray, "..."], np.ndarray]:
+    """The first of these kinds that can be seen on an image (a smear of one colour cannot), with what it gives."""
+    for kind in kinds:
+        spoiled, mask = with_defect(rng, image, kind)
+        if mask.mean() >= _SEEN:
+            return kind, spoiled, mask
+    raise UserError("an image of one colour, on which no defect can be seen; name another source")
+
+
 def with_defect(
     rng: Generator, image: UInt8[np.ndarray, "..."], kind: str
 ) -> tuple[UInt8[np.ndarray, "..."], np.ndarray]:
-    """Draws a defect into a copy of an image until it can be seen.
+    """Draws a defect into a copy of an image until it can be seen, or twenty times.
 
     Args:
         rng: Decides everything drawn.
@@ -153,7 +166,7 @@ def with_defect(
     for _ in range(20):
         spoiled = np.clip(DEFECTS[kind](rng, square), 0, 1)
         changed = np.abs(spoiled - square).max(axis=-1) >= 8 / 255
-        if changed.mean() >= 0.004:
+        if changed.mean() >= _SEEN:
             break
     return np.rint(spoiled * 255).astype(np.uint8).reshape(image.shape), changed
 

@@ -81,3 +81,15 @@ def test_a_photograph_of_ones_own_is_cut_into_squares(tmp_path, smooth, capsys):
     assert main([*few, "--size=64", f"--out={tmp_path / 'too_large'}"]) == 2
     assert "128 x 64 pixels: too few for squares of 64" in capsys.readouterr().err
     assert not (tmp_path / "too_large").exists()
+
+
+def test_where_a_defect_cannot_be_seen_another_is_drawn_and_no_mask_is_empty(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    plain = np.full((64, 200, 3), 90, np.uint8)  # a smear, a swirl or a piece turned round shows nothing here
+    Image.fromarray(plain).save(tmp_path / "plain.png")
+    assert not with_defect(rng, plain, "smear")[1].any()
+    flags = [f"--source={tmp_path / 'plain.png'}", "--size=32", "--train-images=8", "--test-images=24"]
+    assert main([*flags, f"--out={tmp_path / 'set'}"]) == 0
+    masks = list((tmp_path / "set/ground_truth").rglob("*.png"))
+    assert len(masks) == 16
+    assert all(np.asarray(Image.open(mask)).any() for mask in masks)
