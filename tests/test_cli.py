@@ -101,6 +101,22 @@ def test_large_photographs_are_trained_on_and_scored_in_patches(bottles, tmp_pat
     assert main(["train", str(bottles), *flags, f"--out={tmp_path / 'b'}", "--protocol=both"]) == 2
 
 
+def test_patches_that_were_streamed_are_not_continued_from_memory_in_another_order(bottles, tmp_path, capsys):
+    train = [
+        "train",
+        str(bottles),
+        "--patch=16",
+        "--batch-size=8",
+        "--validation-fraction=0.2",
+        f"--out={tmp_path / 'r'}",
+    ]
+    assert main([*train, "--epochs=1", "--streaming=always"]) == 0
+    assert main([*train, "--epochs=2", "--resume", "--streaming=never"]) == 2
+    assert "streamed from disk so far; continue it with --streaming=always" in capsys.readouterr().err
+    assert main([*train, "--epochs=1", "--resume", "--streaming=never"]) == 0  # nothing is left to train
+    assert main([*train, "--epochs=2", "--resume", "--streaming=always"]) == 0
+
+
 def test_pieces_of_one_photograph_are_held_out_together(tmp_path, capsys):
     for i in range(60):
         save(tmp_path / f"crops/train/good/{i // 3:02}_{'abc'[i % 3]}.png", picture(i))
