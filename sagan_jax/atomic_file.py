@@ -11,16 +11,16 @@ LEFT_OVER = ".*.partial"
 """What a writer that was killed may leave behind, as a glob pattern."""
 
 
-LONGEST = 200
+_LONGEST = 200
 """Bytes of a name that leave room for what is added to it: file systems take 255."""
 
 
 def shortened(name: str) -> str:
-    """A file's name, if it is longer than `LONGEST` bytes cut and told apart by a checksum of the whole."""
+    """A file's name, if it is longer than `_LONGEST` bytes cut and told apart by a checksum of the whole."""
     whole = os.fsencode(name)
-    if len(whole) <= LONGEST:
+    if len(whole) <= _LONGEST:
         return name
-    return f"{whole[: LONGEST - 9].decode(errors='ignore')}~{zlib.crc32(whole):08x}"
+    return f"{whole[: _LONGEST - 9].decode(errors='ignore')}~{zlib.crc32(whole):08x}"
 
 
 @contextmanager

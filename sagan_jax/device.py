@@ -13,7 +13,7 @@ from sagan_jax.errors import UserError, one_line
 if TYPE_CHECKING:
     from jax.sharding import Mesh, Sharding
 
-NO_DEVICE = (RuntimeError, AssertionError)  # what JAX raises: an assertion if a platform's plugin is not installed
+_NO_DEVICE = (RuntimeError, AssertionError)  # what JAX raises: an assertion if a platform's plugin is not installed
 
 
 class Machine(NamedTuple):
@@ -58,7 +58,7 @@ def start(device: Device = "auto") -> str:
         else:
             found = jax.local_devices(backend=device)[0]
             jax.config.update("jax_default_device", found)
-    except NO_DEVICE as error:
+    except _NO_DEVICE as error:
         raise UserError(f"there is no device {device} here; {_seen()}") from error
     if found.platform != "cpu":
         return found.device_kind
@@ -91,7 +91,7 @@ def _seen() -> str:
 
     try:
         return f"JAX sees {', '.join(sorted({device.platform for device in jax.devices()}))}"
-    except NO_DEVICE as error:
+    except _NO_DEVICE as error:
         wanted = os.environ.get("JAX_PLATFORMS")
         cause = f"JAX_PLATFORMS is {wanted!r}, and " if wanted else ""
         why = one_line(str(error))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-SHOWN = 5
+_SHOWN = 5
 """Names in a message before "and n more"."""
 
 
@@ -49,6 +49,6 @@ def one_line(text: str) -> str:
 
 
 def few(names: Sequence[str], separator: str = ", ") -> str:
-    """The first `SHOWN` names and how many more there are; line breaks within a name are escaped."""
-    shown = separator.join(printable(name) for name in names[:SHOWN])
-    return shown + (f"{separator}and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    """The first `_SHOWN` names and how many more there are; line breaks within a name are escaped."""
+    shown = separator.join(printable(name) for name in names[:_SHOWN])
+    return shown + (f"{separator}and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

@@ -11,15 +11,15 @@ from types import FrameType
 
 from sagan_jax.errors import UserError, one_line
 
-CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnormal"
+_CRASHED = 70  # EX_SOFTWARE of sysexits.h; Python's own 1 would read as "abnormal"
 TRACEBACK = "SAGAN_TRACEBACK"  # an environment variable that, set to anything but 0, has a crash print its traceback
-SYSTEMS = (  # faults of disk, names and limits, which the user can mend
+_SYSTEMS = (  # faults of disk, names and limits, which the user can mend
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EFBIG),
     errno.EEXIST,
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
 )
-STOPPED = "stopped; nothing finished is lost"
-RESUME = "The same command with --resume continues from the last whole epoch"
+_STOPPED = "stopped; nothing finished is lost"
+_RESUME = "The same command with --resume continues from the last whole epoch"
 
 
 class Terminated(BaseException):
@@ -38,7 +38,7 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         program that read the output, such as `head`, has ended; 70 after any other exception, which is a bug: one line
         on stderr says which it was; otherwise the action's own.
     """
-    stopped = f"{STOPPED}. {RESUME}" if resumable else STOPPED
+    stopped = f"{_STOPPED}. {_RESUME}" if resumable else _STOPPED
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise Terminated
@@ -58,11 +58,11 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 141
     except Exception as error:
-        if isinstance(error, FileNotFoundError) and error.filename is None and not is_working_folder_there():
+        if isinstance(error, FileNotFoundError) and error.filename is None and not _is_working_folder_there():
             print("error: the working folder is no longer there; go to one that is", file=sys.stderr)
             return 2
-        if not isinstance(error, OSError) or error.errno not in SYSTEMS:
-            return crashed(error)
+        if not isinstance(error, OSError) or error.errno not in _SYSTEMS:
+            return _crashed(error)
         goes_on = ", and --resume continues from it" if resumable else ""
         print(f"error: {error}; what was written before is whole{goes_on}", file=sys.stderr)
         return 2
@@ -78,7 +78,7 @@ def guarded(action: Callable[[], object], *, resumable: bool = True) -> int:
     return code if isinstance(code, int) else 0
 
 
-def is_working_folder_there() -> bool:
+def _is_working_folder_there() -> bool:
     """Whether the folder that relative paths begin at exists."""
     try:
         os.getcwd()  # noqa: PTH109 (no path is wanted)
@@ -87,7 +87,7 @@ def is_working_folder_there() -> bool:
     return True
 
 
-def crashed(error: Exception) -> int:
+def _crashed(error: Exception) -> int:
     """Prints an unexpected exception on stderr in one line, after its traceback if that is wanted; returns 70."""
     wanted = os.environ.get(TRACEBACK, "0") not in ("", "0")
     if wanted:
@@ -95,4 +95,4 @@ def crashed(error: Exception) -> int:
     said = one_line(str(error)) or "no message"
     how = "" if wanted else f"; {TRACEBACK}=1 in the environment shows where"
     print(f"error: a bug in the program, not in its input: {type(error).__name__}: {said}{how}", file=sys.stderr)
-    return CRASHED
+    return _CRASHED

@@ -14,7 +14,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
 from sagan_jax.methods.table import METHODS, find_method
 
-METHOD_HELP = (
+_METHOD_HELP = (
     f"One of {', '.join(METHODS)}, each with flags of its own; or MODULE:NAME, a Method value of your own in a module "
     "that is installed or in the working folder."
 )
@@ -105,7 +105,7 @@ def with_method(kind: Any, argv: Sequence[str], **defaults: Any) -> type:
 
     model, training = changed(method.presets[preset]), changed(method.training(preset))
     fields = [
-        ("method", Annotated[str, tyro.conf.arg(help=METHOD_HELP)], field(default="sagan")),
+        ("method", Annotated[str, tyro.conf.arg(help=_METHOD_HELP)], field(default="sagan")),
         ("preset", Preset, field(default=preset)),
         ("model", type(model), field(default=model)),
         ("training", TrainingConfig, field(default=training)),

@@ -19,7 +19,7 @@ from sagan_jax.errors import UserError, one_line
 LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
 
 
-WRITTEN = (
+_WRITTEN = (
     *("config.json", "metrics.jsonl", "result.json", "scores.csv", "gallery.json", "report.html"),
     *("losses.png", "scores.png", "roc.png", "images.png"),
 )
@@ -52,7 +52,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder: no lock file stays
         except OSError as error:
             raise InUseError(f"{folder} is in use by another process; name another folder with --out") from error
-        for name in WRITTEN:
+        for name in _WRITTEN:
             for left_over in folder.glob(f".{name}.[0-9]*.partial"):  # of a run that was killed as it wrote the file
                 left_over.unlink(missing_ok=True)
         try:
@@ -87,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UserError: If it cannot be read, is larger than any run makes it, or holds something else than names and values.
     """
     text = read_text(path)
-    return None if text is None else parse_object(text, str(path))
+    return None if text is None else _parse_object(text, str(path))
 
 
 def read_result(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         UserError: If a line is not an epoch's metrics, or the epochs do not rise.
     """
     history = [
-        parse_object(line, f"{path}, line {n}") for n, line in enumerate((read_text(path) or "").splitlines(), 1)
+        _parse_object(line, f"{path}, line {n}") for n, line in enumerate((read_text(path) or "").splitlines(), 1)
     ]
     epochs = [row["epoch"] for row in history if type(row.get("epoch")) is int]
     numbers = all(type(value) in (int, float) for row in history for value in row.values())
@@ -136,7 +136,7 @@ def read_text(path: Path) -> str | None:
         raise UserError(f"{path} cannot be read: {one_line(str(error))}") from error
 
 
-def parse_object(text: str, name: str) -> dict[str, Any]:
+def _parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object; raises UserError, by the name of where it is from, for anything else."""
     try:
         values = json.loads(text)

@@ -96,7 +96,7 @@ class SvhnCropped(_SVHN, skip_registration=True):
         return {part: _examples(images, id_prefix=f"{part}_", digits=6) for part, images in parts.items()}
 
 
-OWN: dict[str, Any] = {
+_OWN: dict[str, Any] = {
     "cifar10": Cifar10,
     "mnist": MNIST,
     "fashion_mnist": FashionMNIST,
@@ -122,8 +122,8 @@ def prepare_set(builder: Builder, archives: Path | None = None) -> None:
             that is not installed, or if the folder cannot be written to.
     """
     folder = Path(builder.data_dir_root)
-    if builder.name in OWN:
-        builder = OWN[builder.name](data_dir=folder)
+    if builder.name in _OWN:
+        builder = _OWN[builder.name](data_dir=folder)
         packaged = _PACKAGED_ARCHIVES.get(builder.name)
         builder.archives = archives or (packaged if packaged and packaged.is_dir() else None)
         if builder.archives is None:
@@ -133,10 +133,10 @@ def prepare_set(builder: Builder, archives: Path | None = None) -> None:
             f"{builder.name} is not prepared in {folder}, and TFDS prepares it with TensorFlow alone. Once, in an "
             "environment of its own:\n"
             f"  python -m venv tfds && tfds/bin/pip install tensorflow tensorflow-datasets\n"
-            f"  {build_command(builder, folder)}\n"
+            f"  {_build_command(builder, folder)}\n"
             "then run this again; a set is read if it has the parts train, and test or validation. Or do so on another "
             "machine and point --data-dir (or TFDS_DATA_DIR) at a copy of the folder. "
-            f"Without TensorFlow there are {', '.join(OWN)}"
+            f"Without TensorFlow there are {', '.join(_OWN)}"
         )
     try:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS prints what it does
@@ -154,7 +154,7 @@ def prepare_set(builder: Builder, archives: Path | None = None) -> None:
             raise UserError(f"{builder.name} cannot be prepared in {folder}: {error}") from error
 
 
-def build_command(builder: Builder, folder: Path) -> str:
+def _build_command(builder: Builder, folder: Path) -> str:
     """The command of TFDS that prepares a set in a folder, in the format that is read without TensorFlow."""
     config = f"/{builder.builder_config.name}" if builder.builder_config else ""
     words = ["tfds/bin/tfds", "build", f"{builder.name}{config}", f"--data_dir={folder}", "--file_format=array_record"]

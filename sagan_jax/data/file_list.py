@@ -8,14 +8,14 @@ from pathlib import Path
 from sagan_jax.data.image_format import COPIES, is_image
 from sagan_jax.errors import UserError, printable
 
-MARKS = {  # what a text may begin with, by the encoding it says; the longer ones first, for one begins like another
+_MARKS = {  # what a text may begin with, by the encoding it says; the longer ones first, for one begins like another
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-ADVICE = "a list has a name a line in UTF-8, or names each ended by NUL as from find -print0"
+_ADVICE = "a list has a name a line in UTF-8, or names each ended by NUL as from find -print0"
 
 
 def list_files(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Path]:
@@ -77,24 +77,24 @@ def read_list(listed: bytes) -> list[str]:
     Raises:
         UserError: If it is of another encoding than its mark says, or has NULs that do not end names, as UTF-16 does.
     """
-    encoding = next((encoding for mark, encoding in MARKS.items() if listed.startswith(mark)), None)
+    encoding = next((encoding for mark, encoding in _MARKS.items() if listed.startswith(mark)), None)
     if encoding is not None:
         try:
             listed = listed.decode(encoding).encode()
         except UnicodeError as error:
-            raise UserError(f"the list begins as {encoding} does, but cannot be read as that; {ADVICE}") from error
+            raise UserError(f"the list begins as {encoding} does, but cannot be read as that; {_ADVICE}") from error
     if b"\0" not in listed:
         return [os.fsdecode(name) for name in listed.splitlines() if name not in (b"", b"-")]
     if listed.count(b"\0") * 5 >= 2 * len(listed):  # a name of two letters and its NUL have a third
-        raise UserError(f"the list looks like UTF-16 without a byte order mark: it is half NULs; {ADVICE}")
+        raise UserError(f"the list looks like UTF-16 without a byte order mark: it is half NULs; {_ADVICE}")
     names = listed.split(b"\0")
     last = names.pop()
     if last and any(b"\n" in name or b"\r" in name for name in (*names, last)):
-        raise UserError(f"the list has NULs and line breaks and does not end with NUL; {ADVICE}")
+        raise UserError(f"the list has NULs and line breaks and does not end with NUL; {_ADVICE}")
     if last:
         names.append(last)
     if any(name != name.strip(b"\r\n") or not name for name in names):  # so has UTF-16 in other scripts
-        raise UserError(f"the list has NULs that do not end a name; {ADVICE}")
+        raise UserError(f"the list has NULs that do not end a name; {_ADVICE}")
     return [os.fsdecode(name) for name in names if name != b"-"]
 
 

@@ -22,7 +22,7 @@ from sagan_jax.data.split import Split
 from sagan_jax.data.white import FULL_RANGE, find_white
 from sagan_jax.errors import UserError, few, printable
 
-DARK = 32  # of 255; images that reach no further have lost most of what they showed
+_DARK = 32  # of 255; images that reach no further have lost most of what they showed
 
 
 def load_folder(
@@ -146,7 +146,7 @@ def _notes_on_light(train: list[LoadedFile], found_white: tuple[int, int] | None
             f"white is {white} in 16-bit grey files, as the greatest value of the normal training images is {greatest}"
             "; it is kept with the model, and files with greater values are refused (--white sets another)"
         )
-    if (brightest := max(item.brightest for item in train)) < DARK:
+    if (brightest := max(item.brightest for item in train)) < _DARK:
         yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 

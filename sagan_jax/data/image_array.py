@@ -14,7 +14,7 @@ from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError
 
 CHANNELS = {1: "grey", 3: "RGB"}
-TRIED_SIDES = tuple(2**power for power in range(4, 11))  # tried when a state's own image shape is to be named
+_TRIED_SIDES = tuple(2**power for power in range(4, 11))  # tried when a state's own image shape is to be named
 
 
 def check_pixels(images: Any) -> None:
@@ -105,7 +105,7 @@ def _is_for(detector: Detector, state: State, image_shape: tuple[int, ...]) -> b
 def _wanted_by(detector: Detector, state: State, image_shape: tuple[int, ...]) -> str:
     """What images the state is for, as far as it can be found by trying."""
     own = image_shape[:2]
-    for size in (own, *((side, side) for side in TRIED_SIDES)):
+    for size in (own, *((side, side) for side in _TRIED_SIDES)):
         for channels in CHANNELS:
             try:
                 found = _is_for(detector, state, (*size, channels))

@@ -16,9 +16,9 @@ UNREAD = (  # suffixes of images that are not read: named, never passed over
     *(".srw", ".3fr", ".fff", ".iiq", ".mos", ".erf", ".kdc", ".dcr", ".mrw", ".rwl", ".x3f"),
 )
 COPIES = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")  # folders that systems make: thumbnails, deleted files
-BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc"), "HEIF")
-BRANDS |= dict.fromkeys((b"mif1", b"msf1"), "HEIF")
-MAGIC = {
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc"), "HEIF")
+_BRANDS |= dict.fromkeys((b"mif1", b"msf1"), "HEIF")
+_MAGIC = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"II*\0": "TIFF",
@@ -79,12 +79,12 @@ def kind_of(path: Path) -> str | None:
 def kind_of_bytes(start: bytes) -> str | None:
     """The image format that a file's first bytes, 32 or more, say it has; None for anything else."""
     if start[4:8] == b"ftyp":
-        return BRANDS.get(start[8:12])
+        return _BRANDS.get(start[8:12])
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
     if start[:2] == b"BM":  # two letters are not enough: the header's length is one of these
         return "BMP" if int.from_bytes(start[14:18], "little") in (12, 40, 52, 56, 64, 108, 124) else None
-    return next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), None)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
 
 
 def is_raw(path: Path, content: bytes | None = None) -> bool:

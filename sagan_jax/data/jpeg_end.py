@@ -2,7 +2,7 @@
 
 import re
 
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # the others are data or stand alone
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # the others are data or stand alone
 START, END = 0xD8, 0xD9
 
 
@@ -16,7 +16,7 @@ def has_end(content: bytes) -> bool:
         content: The whole file. Segments, and with them the thumbnails within, are passed over by their lengths.
     """
     place = 0
-    while (found := MARKER.search(content, place)) is not None:
+    while (found := _MARKER.search(content, place)) is not None:
         place = found.end()
         if (kind := found[1][0]) == END:
             return True

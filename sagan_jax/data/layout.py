@@ -14,7 +14,7 @@ from sagan_jax.errors import UserError, few, printable
 
 NORMAL = {"mvtec": "good", "ganomaly": "0.normal", "btad": "ok"}
 
-LAYOUTS = """allowed are
+_LAYOUTS = """allowed are
   train/good, test/<kind>, ground_truth/<kind>/<image>_mask.png   (MVTec AD; test and ground_truth may be left out)
   the same with several masks, ground_truth/<kind>/<image>/*.png  (MVTec LOCO)
   the same with ok in place of good                               (BTAD)
@@ -35,13 +35,13 @@ def scan(path: str | os.PathLike[str]) -> Listing:
     """
     root = Path(path)
     folders, files = _entries(root)
-    train = folder_named(folders, "train")
+    train = _folder_named(folders, "train")
     below = [] if train is None else _entries(train)[0]
-    found = [layout for layout, normal in NORMAL.items() if folder_named(below, normal) is not None]
+    found = [layout for layout, normal in NORMAL.items() if _folder_named(below, normal) is not None]
     if len(found) == 1 and train is not None:
         return _scan_train_and_test(root, found[0], train)
-    data = folder_named(folders, "data")
-    photographs = None if data is None else folder_named(_entries(data)[0], "images")
+    data = _folder_named(folders, "data")
+    photographs = None if data is None else _folder_named(_entries(data)[0], "images")
     if train is None and photographs is not None:
         return scan_visa(root, photographs)
     images, unread = _images(files)
@@ -49,10 +49,10 @@ def scan(path: str | os.PathLike[str]) -> Listing:
         return Listing(root, "bare", tuple(images), (), (), None, tuple(unread))
     names = [f"{folder.name}/" for folder in folders] + [file.name for file in files]
     found_here = f"found {few(names) or 'nothing'}{_told_of(unread)}"
-    raise UserError(f"{printable(root)}: cannot tell the layout; {found_here}; {LAYOUTS}")
+    raise UserError(f"{printable(root)}: cannot tell the layout; {found_here}; {_LAYOUTS}")
 
 
-def folder_named(folders: list[Path], word: str) -> Path | None:
+def _folder_named(folders: list[Path], word: str) -> Path | None:
     """The folder among these that has a word of the layout for its name, in capitals or not.
 
     Raises:
@@ -67,7 +67,7 @@ def folder_named(folders: list[Path], word: str) -> Path | None:
 def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing:
     word = NORMAL[layout]
     below, loose = _entries(train_folder)
-    good = folder_named(below, word)
+    good = _folder_named(below, word)
     assert good is not None
     strangers = [f"{train_folder.name}/{folder.name}/" for folder in below if folder != good]
     if strangers:
@@ -80,12 +80,12 @@ def _scan_train_and_test(root: Path, layout: str, train_folder: Path) -> Listing
         raise UserError(f"{printable(root)}: {reason}{_told_of(unread)}")
 
     folders, files = _entries(root)
-    test_folder, truth = folder_named(folders, "test"), folder_named(folders, "ground_truth")
+    test_folder, truth = _folder_named(folders, "test"), _folder_named(folders, "ground_truth")
     unread += [_unused(folder) for folder in folders if folder not in (train_folder, test_folder, truth)]
     unread += [_unused(file) for file in (*[file for file in files if is_image(file)], *loose)]
     kinds, loose = ([], []) if test_folder is None else _entries(test_folder)
     unread += [_unused(file) for file in loose]
-    normal = folder_named(kinds, word)
+    normal = _folder_named(kinds, word)
     _check_kinds(root, layout, kinds)
     test: list[Path] = []
     test_kinds: list[str] = []
@@ -143,7 +143,7 @@ class _Marks(NamedTuple):
 def _marks_in(truth: Path, kind: str) -> _Marks:
     folders = _entries(truth)[0]
     exact = [folder for folder in folders if folder.name == kind]
-    folder = exact[0] if exact else folder_named(folders, kind.lower())
+    folder = exact[0] if exact else _folder_named(folders, kind.lower())
     if folder is None:
         return _Marks({}, {})
     inner, files = _entries(folder)

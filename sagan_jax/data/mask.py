@@ -16,8 +16,8 @@ from sagan_jax.errors import UnusableFile
 if TYPE_CHECKING:
     from PIL import Image
 
-LOSSY = ("JPEG", "MPO", "AVIF", "HEIF")  # formats that add greys around a drawn edge
-SHADES = 16  # a mask drawn by hand or program has fewer; one with more was resized smoothly or was a JPEG once
+_LOSSY = ("JPEG", "MPO", "AVIF", "HEIF")  # formats that add greys around a drawn edge
+_SHADES = 16  # a mask drawn by hand or program has fewer; one with more was resized smoothly or was a JPEG once
 HALF = 128  # of 255; what counts as marked in such masks
 
 File = str | os.PathLike[str]
@@ -56,7 +56,7 @@ def decode_mask(path: File | Sequence[File], *, image_shape: tuple[int, int]) ->
     """Reads a mask: whatever is not black is abnormal.
 
     A lossy format (JPEG) surrounds what was marked with greys, and so does smooth resizing, which leaves more than
-    `SHADES` shades. In such a mask what is at least half white is abnormal.
+    `_SHADES` shades. In such a mask what is at least half white is abnormal.
 
     Raises:
         UnusableFile: The mask cannot be read, has not the image's height and width, or marks nothing.
@@ -72,7 +72,7 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
     content = content_of(path)
     with open_image(path, max(MAX_PIXELS, image_shape[0] * image_shape[1]), content) as image:
         image.load()
-        lossy = image.format in LOSSY or (image.format == "WEBP" and b"VP8L" not in content[:64])
+        lossy = image.format in _LOSSY or (image.format == "WEBP" and b"VP8L" not in content[:64])
         ImageOps.exif_transpose(image, in_place=True)
         brightness = _brightness(image)
         drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
@@ -81,7 +81,7 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
     height, width = brightness.shape
     if (height, width) != image_shape:
         raise UnusableFile(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")
-    halved = lossy or (not drawn and np.count_nonzero(np.bincount(brightness.ravel(), minlength=256)) > SHADES)
+    halved = lossy or (not drawn and np.count_nonzero(np.bincount(brightness.ravel(), minlength=256)) > _SHADES)
     pixels = brightness >= HALF if halved else brightness > 0
     if not pixels.any():
         why = "; it has soft greys, so only what is at least half white counts" if halved else ""

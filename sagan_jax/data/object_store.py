@@ -12,7 +12,7 @@ from sagan_jax.data.file_list import files_of, names_in
 from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, has_image_suffix, kind_of_bytes
 from sagan_jax.errors import UnusableFile, UserError, one_line, printable
 
-READS = 3  # of a file, for one may fail by chance
+_READS = 3  # of a file, for one may fail by chance
 
 
 class StorePlace(NamedTuple):
@@ -61,19 +61,19 @@ def list_photographs(named: Sequence[str], stdin: Callable[[], bytes]) -> list[P
     """
     files: list[Photograph] = []
     for name in names_in(named, stdin):
-        if is_url(name):
-            files += images_in_store(name)
+        if _is_url(name):
+            files += _images_in_store(name)
         else:
             files += [Photograph(os.fspath(path), None) for path in files_of(name)]
     return files
 
 
-def is_url(name: str) -> bool:
+def _is_url(name: str) -> bool:
     """Whether a name on a command line is a URL."""
     return "://" in name
 
 
-def images_in_store(url: str) -> list[Photograph]:
+def _images_in_store(url: str) -> list[Photograph]:
     """The file at a URL, or the images below it, sorted by their paths; hidden ones and `COPIES` are left out.
 
     What has the suffix of an image is a file without a question to the store: there may be a long list of such.
@@ -129,14 +129,14 @@ def _is_image(store: Any, path: str) -> bool:
 
 def read_from_store(uri: str, path: str) -> bytes:
     """A file's content; what fails by chance is tried again. Raises UserError, which says why it cannot be read."""
-    for pause in range(READS):
+    for pause in range(_READS):
         time.sleep(pause)
         try:
             with _opened(uri)[0].open_input_file(path) as file:
                 return file.read()
         except OSError as error:
             lasting = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-            if lasting or pause + 1 == READS:
+            if lasting or pause + 1 == _READS:
                 why = os.strerror(error.errno) if error.errno else one_line(str(error))
                 raise UnusableFile(Path(path), f"cannot be read ({why})") from error
     raise AssertionError

@@ -55,7 +55,7 @@ def extract(image: Shaped[np.ndarray, "height width *channel"], corners: Corners
     return np.ascontiguousarray(np.moveaxis(patches, (-2, -1), (1, 2)))
 
 
-def taper(size: int) -> Float[np.ndarray, "size size"]:
+def _taper(size: int) -> Float[np.ndarray, "size size"]:
     """Blending weights: a raised cosine sampled at pixel centres, so that even the corners have some weight."""
     edge = np.sin(np.pi * (np.arange(size) + 0.5) / size) ** 2
     return np.outer(edge, edge).astype(np.float32)
@@ -84,7 +84,7 @@ class Blend:
         if self.mean is None:
             self.mean = np.zeros((*self.shape, *maps.shape[3:]), np.float32)
             self.total = np.zeros((size, self.shape[1]), np.float32)
-        weight = taper(size)
+        weight = _taper(size)
         for patch, (row, column) in zip(maps, corners, strict=True):
             if row != self.top:
                 assert row > self.top, "patches come row by row"

@@ -14,12 +14,12 @@ from sagan_jax.data.mask import read_mask
 from sagan_jax.data.open_image import MAX_PIXELS
 from sagan_jax.data.patches import Patches, windows
 
-AHEAD = 4  # photographs decoded ahead of the loop over them, in as many threads
+_AHEAD = 4  # photographs decoded ahead of the loop over them, in as many threads
 
 
 def ahead_of(reading: Reading) -> int:
     """How many photographs are decoded ahead: one of those that may be larger than most are."""
-    return AHEAD if reading.max_pixels <= MAX_PIXELS else 1
+    return _AHEAD if reading.max_pixels <= MAX_PIXELS else 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from sagan_jax.data.listing import Listing
 from sagan_jax.data.normal_words import means_normal
 from sagan_jax.errors import UserError, few, one_line, printable
 
-TABLE = "split_csv/1cls.csv"  # beside the categories' folders; the split of the paper's one-class setting
-COLUMNS = {"object", "split", "label", "image", "mask"}
+_TABLE = "split_csv/1cls.csv"  # beside the categories' folders; the split of the paper's one-class setting
+_COLUMNS = {"object", "split", "label", "image", "mask"}
 _NORMAL = "normal"  # the label
 
 
@@ -27,13 +27,13 @@ def scan_visa(root: Path, images: Path) -> Listing:
         UserError: If the table is not there, cannot be read, or says what no split can be.
     """
     home = root.resolve().parent
-    rows = _rows(home / TABLE, root.resolve().name)
+    rows = _rows(home / _TABLE, root.resolve().name)
     places = {row["image"]: root / _below(home, root, row["image"]) for row in rows}
     masks = {row["image"]: root / _below(home, root, row["mask"]) for row in rows if row["mask"]}
     train = sorted(places[row["image"]] for row in rows if row["split"] == "train")
     wrong = [row["image"] for row in rows if row["split"] == "train" and row["label"] != _NORMAL]
     if wrong or not train:
-        raise UserError(f"{TABLE}: training images are normal ones, here are {few(wrong) or 'none'}")
+        raise UserError(f"{_TABLE}: training images are normal ones, here are {few(wrong) or 'none'}")
     tested = [row for row in rows if row["split"] == "test"]
     tested.sort(key=lambda row: (row["label"] != _NORMAL, row["image"]))
     listed = {place.resolve() for place in places.values()}
@@ -47,7 +47,7 @@ def scan_visa(root: Path, images: Path) -> Listing:
         test_masks=tuple(
             (masks[row["image"]],) if row["label"] != _NORMAL and row["image"] in masks else None for row in tested
         ),
-        unread=tuple(BadFile(file, f"{TABLE} does not have it") for file in rest),
+        unread=tuple(BadFile(file, f"{_TABLE} does not have it") for file in rest),
     )
 
 
@@ -60,7 +60,7 @@ def _rows(table: Path, category: str) -> list[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            if missing := COLUMNS - set(reader.fieldnames or ()):
+            if missing := _COLUMNS - set(reader.fieldnames or ()):
                 raise UserError(f"{printable(table)} lacks the columns {', '.join(sorted(missing))}")
             rows = [_checked(row, f"{printable(table)}, line {reader.line_num}") for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -78,10 +78,10 @@ def _checked(row: dict[str, str], place: str) -> dict[str, str]:
     """A row of the table, its words in small letters; raises UserError, naming the place, unless it can be believed."""
     if None in row:
         raise UserError(f"{place}: more cells than columns")
-    missing = sorted(name for name in COLUMNS if row[name] is None or not (row[name].strip() or name == "mask"))
+    missing = sorted(name for name in _COLUMNS if row[name] is None or not (row[name].strip() or name == "mask"))
     if missing:
         raise UserError(f"{place}: nothing under {', '.join(missing)}")
-    row = {name: row[name].strip() for name in COLUMNS}
+    row = {name: row[name].strip() for name in _COLUMNS}
     row |= {name: row[name].lower() for name in ("split", "label")}
     if row["split"] not in ("train", "test"):
         raise UserError(f"{place}: the split is {printable(row['split'])!r}; allowed are 'train' and 'test'")
@@ -98,4 +98,4 @@ def _below(home: Path, root: Path, name: str) -> Path:
     try:
         return Path(os.path.normpath(home.resolve() / name)).relative_to(root.resolve())
     except ValueError:
-        raise UserError(f"{TABLE} names {printable(name)}, which is not in {printable(root)}") from None
+        raise UserError(f"{_TABLE} names {printable(name)}, which is not in {printable(root)}") from None

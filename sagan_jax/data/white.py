@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FULL_RANGE = 65_535  # of 16 bits
-DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have
 _BITS, _PHOTOMETRIC, _MAX_SAMPLE = 258, 262, 281  # tags of TIFF
 
 
@@ -26,14 +26,14 @@ def find_white(paths: Sequence[Path], max_pixels: int = MAX_PIXELS) -> tuple[int
         max_pixels: As in `Reading`.
 
     Returns:
-        The greatest number of the fewest bits, of `DEPTHS`, that hold all values, and the greatest value; None if none
+        The greatest number of the fewest bits, of `_DEPTHS`, that hold all values, and the greatest value; None if none
         of the files counts.
     """
     with ThreadPoolExecutor(decoding_threads(max_pixels)) as pool:
         found = [value for value in pool.map(lambda path: _greatest(path, max_pixels), paths) if value is not None]
     if not found:
         return None
-    return next((2**bits - 1 for bits in DEPTHS if max(found) < 2**bits), FULL_RANGE), max(found)
+    return next((2**bits - 1 for bits in _DEPTHS if max(found) < 2**bits), FULL_RANGE), max(found)
 
 
 def _greatest(path: Path, max_pixels: int) -> int | None:
@@ -56,7 +56,7 @@ def declared_white(image: "Image.Image") -> int | None:
     if not image.mode.startswith("I"):
         return None
     tags = getattr(image, "tag_v2", {})
-    if (declared := int(np.max(tags.get(_MAX_SAMPLE, 0)))) in [2**depth - 1 for depth in DEPTHS]:
+    if (declared := int(np.max(tags.get(_MAX_SAMPLE, 0)))) in [2**depth - 1 for depth in _DEPTHS]:
         return declared
     bits = int(np.max(tags.get(_BITS, 16)))
     return 2**bits - 1 if bits < 16 else None

@@ -72,7 +72,7 @@ def metadata(model: Model) -> dict[str, Any]:
     }
 
 
-def free_batch(model: Model) -> jax.ShapeDtypeStruct:
+def _free_batch(model: Model) -> jax.ShapeDtypeStruct:
     """Any number of images."""
     return jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), *model.image_shape), np.uint8)
 
@@ -83,7 +83,7 @@ def to_stablehlo(model: Model) -> bytes:
     The program runs on a CPU or an NVIDIA GPU, its weights inside.
     """
     with convolution.forms("portable"):
-        program = jax.export.export(jax.jit(scorer(model)), platforms=PLATFORMS)(free_batch(model))
+        program = jax.export.export(jax.jit(scorer(model)), platforms=PLATFORMS)(_free_batch(model))
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("metadata.json", json.dumps(metadata(model), indent=2))
@@ -110,7 +110,7 @@ def to_onnx(model: Model) -> bytes:
                 outputs[i] = value + 0
         return tuple(outputs)
 
-    images = free_batch(model)
+    images = _free_batch(model)
     with convolution.forms("plain"):
         program = jax.make_jaxpr(score)(images)  # here, for the converter's own layers have no gradients to search by
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it tells of shapes without a type, which do no harm

@@ -25,7 +25,7 @@ from sagan_jax.methods.sagan import sagan
 Tensors = dict[str, np.ndarray]
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-GENERATOR: Rules = (
+_GENERATOR: Rules = (
     (r"^encoder1\.", "inc.double_conv."),
     (r"^encoder(\d)\.", lambda found: f"down{int(found[1]) - 1}.maxpool_conv.1.double_conv."),
     (r"^decoder(\d)\.", lambda found: f"up{5 - int(found[1])}.conv.double_conv."),
@@ -38,19 +38,19 @@ GENERATOR: Rules = (
     (r"\.Conv_(\d)\.Conv_0\.", lambda found: f".{3 * int(found[1])}."),
     (r"\.BatchNorm_(\d)\.", lambda found: f".{3 * int(found[1]) + 1}."),
 )
-DISCRIMINATOR: Rules = (
+_DISCRIMINATOR: Rules = (
     (r"^conv1\.", "feat.initial-conv-{inputs}-{outputs}."),
     (r"^conv\d\.", "feat.pyramid-{inputs}-{outputs}-conv."),
     (r"^norm\d\.", "feat.pyramid-{outputs}-batchnorm."),
     (r"^latent\.Conv_0\.", "feat.final-{inputs}-1-conv."),
     (r"^classifier\.Conv_0\.", "clas.classifier."),
 )
-LEAVES: Rules = (
+_LEAVES: Rules = (
     (r"\.(kernel|scale)$", ".weight"),
     (r"\.mean$", ".running_mean"),
     (r"\.var$", ".running_var"),
 )
-COUNTER = "num_batches_tracked"
+_COUNTER = "num_batches_tracked"
 """PyTorch's count of the batches a BatchNorm has seen; not part of its result."""
 
 
@@ -102,12 +102,12 @@ def places(player: Player, rules: Rules) -> dict[str, Place]:
         leaves = jax.tree_util.tree_leaves_with_path(getattr(player, collection))
         for index, (path, leaf) in enumerate(leaves):
             name = jax.tree_util.keystr(path, simple=True, separator=".")
-            for pattern, replacement in (*rules, *LEAVES):
+            for pattern, replacement in (*rules, *_LEAVES):
                 name = re.sub(pattern, replacement, name)
             name = name.format(inputs=leaf.shape[-2] if leaf.ndim > 1 else 0, outputs=leaf.shape[-1])
             axes = order(path[-1].key, leaf.ndim)
             ordered = tuple(leaf.shape[axis] for axis in axes)
-            found[name] = Place(collection, index, axes, ordered, merged(path[-1].key, ordered))
+            found[name] = Place(collection, index, axes, ordered, _merged(path[-1].key, ordered))
     return found
 
 
@@ -118,7 +118,7 @@ def order(leaf: str, rank: int) -> tuple[int, ...]:
     return tuple(reversed(range(rank)))  # [k, C, O] to [O, C, k], [I, O] to [O, I]
 
 
-def merged(leaf: str, ordered: tuple[int, ...]) -> tuple[int, ...]:
+def _merged(leaf: str, ordered: tuple[int, ...]) -> tuple[int, ...]:
     """The shape PyTorch has it in: a channel and its copies are one axis there."""
     if leaf == "depthwise_kernel":
         return (ordered[0] * ordered[1], 1, 3, 3)
@@ -153,10 +153,10 @@ def load_torch(
         UserError: If a file cannot be read, or a tensor is missing, extra or mis-shaped; the message names it.
     """
     tensors = read(generator, "generator"), read(discriminator, "discriminator")
-    config, image_shape = inferred(*tensors, config or sagan_preset("reference"))
+    config, image_shape = _inferred(*tensors, config or sagan_preset("reference"))
     detector = sagan(config)
     like: AdversarialState = abstract_state(detector, image_shape)
-    there = places(like.generator, GENERATOR), places(like.discriminator, DISCRIMINATOR)
+    there = places(like.generator, _GENERATOR), places(like.discriminator, _DISCRIMINATOR)
     for what, network, wanted in zip(("generator", "discriminator"), tensors, there, strict=True):
         shapes = {name: jax.ShapeDtypeStruct(place.shape, np.float32) for name, place in wanted.items()}
         check_tensors(f"the {what}", network, shapes)
@@ -179,7 +179,7 @@ def filled(player: Player, tensors: Tensors, there: Mapping[str, Place]) -> Play
     )
 
 
-def inferred(
+def _inferred(
     generator: Tensors, discriminator: Tensors, config: SaganConfig
 ) -> tuple[SaganConfig, tuple[int, int, int]]:
     """The settings and the image shape that the shapes tell; raises UserError if there is no tensor to tell one by."""
@@ -210,7 +210,7 @@ def read(source: Mapping[str, Any] | str | Path, what: str) -> Tensors:
     Raises:
         UserError: If the file cannot be read or holds no tensors.
     """
-    values: Any = source if isinstance(source, Mapping) else read_file(Path(source))
+    values: Any = source if isinstance(source, Mapping) else _read_file(Path(source))
     while isinstance(values, Mapping) and isinstance(values.get("state_dict"), Mapping):
         values = values["state_dict"]
     if not isinstance(values, Mapping):
@@ -218,7 +218,7 @@ def read(source: Mapping[str, Any] | str | Path, what: str) -> Tensors:
     tensors = {}
     for name, value in values.items():
         name = str(name).removeprefix("module.")
-        if name.rpartition(".")[2] == COUNTER:
+        if name.rpartition(".")[2] == _COUNTER:
             continue
         try:
             value = value.detach().cpu().float().numpy() if hasattr(value, "detach") else value
@@ -228,7 +228,7 @@ def read(source: Mapping[str, Any] | str | Path, what: str) -> Tensors:
     return tensors
 
 
-def read_file(path: Path) -> Any:
+def _read_file(path: Path) -> Any:
     """What a safetensors file or one of `torch.save` holds."""
     try:
         if path.suffix == ".safetensors":
@@ -250,7 +250,7 @@ def arrays(state: State) -> tuple[Tensors, Tensors]:
     Raises:
         UserError: If the state is not one of SAGAN as published.
     """
-    ours = isinstance(state, AdversarialState) and "inc.double_conv.1.weight" in places(state.generator, GENERATOR)
+    ours = isinstance(state, AdversarialState) and "inc.double_conv.1.weight" in places(state.generator, _GENERATOR)
     if not ours:
         raise UserError("PyTorch's names are those of SAGAN as published; this state is of another method or preset")
 
@@ -261,9 +261,9 @@ def arrays(state: State) -> tuple[Tensors, Tensors]:
             for name, place in places(player, rules).items()
         }
         counters = [name for name in tensors if name.endswith("running_mean")]
-        return tensors | {name.replace("running_mean", COUNTER): np.zeros((), np.int64) for name in counters}
+        return tensors | {name.replace("running_mean", _COUNTER): np.zeros((), np.int64) for name in counters}
 
-    return network(state.generator, GENERATOR), network(state.discriminator, DISCRIMINATOR)
+    return network(state.generator, _GENERATOR), network(state.discriminator, _DISCRIMINATOR)
 
 
 def to_torch(state: State) -> StateDicts:

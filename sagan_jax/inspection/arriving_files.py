@@ -22,8 +22,8 @@ from sagan_jax.inspection.folder_events import FileState
 
 SETTLE, PATIENCE, CLOSING = 0.5, 2.0, 60.0  # seconds
 SEARCH = 2.0  # seconds between searches of the folder for what nobody told of
-TICK = 0.05  # seconds that a stop waits at most
-LOOKED_AT = 64  # files that wait, looked at in turn while others are whole: however many wait, those are not kept
+_TICK = 0.05  # seconds that a stop waits at most
+_LOOKED_AT = 64  # files that wait, looked at in turn while others are whole: however many wait, those are not kept
 
 
 _Like = tuple[int, int]  # a file's size and time
@@ -96,7 +96,7 @@ class ArrivingFiles:
     def hear(self, events: "SimpleQueue[tuple[Path, FileState]]") -> None:
         """Takes note of what the system tells, waiting a moment for it if there is nothing else to do."""
         with suppress(Empty):
-            path, state = events.get(timeout=0 if self.ready else TICK)
+            path, state = events.get(timeout=0 if self.ready else _TICK)
             while True:
                 if path.is_dir():
                     self.searched = -SEARCH  # files may have been in it before it was watched
@@ -110,7 +110,7 @@ class ArrivingFiles:
     def settle(self) -> None:
         """Finds out which of the files that wait have not changed for long enough."""
         now = time.monotonic()
-        for _ in range(min(len(self.waiting), LOOKED_AT) if self.ready else len(self.waiting)):
+        for _ in range(min(len(self.waiting), _LOOKED_AT) if self.ready else len(self.waiting)):
             path, file = self.waiting.popitem(last=False)
             like = _like(path)
             if like is None:

@@ -25,12 +25,12 @@ from sagan_jax.runs.judged import open_judged
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 1024  # files that one task scores, at most; what is done again if its actor dies
-BLOCK_OF_PATCHES = 32  # photographs of a model of patches, each of which takes long
-BLOCKS_AN_ACTOR = 4  # at least, of a job with few files
-TRIES = 3  # more, of a block whose actor died
-STORE_BYTES = 500_000_000  # bytes of memory that a Ray of this machine keeps names and verdicts in; more goes to disk
-RUN_FILES = ("config.json", "result.json", "checkpoints")  # of a run's folder, what scoring reads
+_BLOCK = 1024  # files that one task scores, at most; what is done again if its actor dies
+_BLOCK_OF_PATCHES = 32  # photographs of a model of patches, each of which takes long
+_BLOCKS_AN_ACTOR = 4  # at least, of a job with few files
+_TRIES = 3  # more, of a block whose actor died
+_STORE_BYTES = 500_000_000  # bytes of memory that a Ray of this machine keeps names and verdicts in; more goes to disk
+_RUN_FILES = ("config.json", "result.json", "checkpoints")  # of a run's folder, what scoring reads
 
 
 class Judge:
@@ -40,7 +40,7 @@ class Judge:
         """Opens the model.
 
         Args:
-            run: What `RUN_FILES` names of the run's folder: contents by path; or a reference of Ray's to them.
+            run: What `_RUN_FILES` names of the run's folder: contents by path; or a reference of Ray's to them.
             threshold: The score above which an image is abnormal.
             device: Where it runs.
             method: MODULE:NAME of the run's method, where it is the user's own.
@@ -102,7 +102,7 @@ def started(address: str) -> Iterator[None]:
         yield
         return
     quiet: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-    here = {"include_dashboard": False, "object_store_memory": STORE_BYTES} if address == "local" else {}
+    here = {"include_dashboard": False, "object_store_memory": _STORE_BYTES} if address == "local" else {}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **quiet, **here)
@@ -160,10 +160,10 @@ def _plan(
     actors = int(there.get(kind, 0))
     if actors < 1:
         raise UserError(f"Ray has no {kind}; it has {', '.join(f'{n:g} {name}' for name, n in there.items())}")
-    most = BLOCK_OF_PATCHES if patches else BLOCK
-    block = max(1, min(most, len(files) // (BLOCKS_AN_ACTOR * actors)))
+    most = _BLOCK_OF_PATCHES if patches else _BLOCK
+    block = max(1, min(most, len(files) // (_BLOCKS_AN_ACTOR * actors)))
     blocks = [files_block(files, start, start + block) for start in range(0, len(files), block)]
-    kept = [path for name in RUN_FILES for path in sorted({run / name, *(run / name).rglob("*")}) if path.is_file()]
+    kept = [path for name in _RUN_FILES for path in sorted({run / name, *(run / name).rglob("*")}) if path.is_file()]
     contents = ray.put({os.fspath(path.relative_to(run)): path.read_bytes() for path in kept})
     resources: dict[str, Any] = {"GPU": {"num_gpus": 1}, "CPU": {"num_cpus": 1}, "TPU": {"resources": {"TPU": 1}}}[kind]
     context = ray.data.DataContext.get_current()
@@ -181,7 +181,7 @@ def _plan(
             compute=ray.data.ActorPoolStrategy(size=actors),
             fn_constructor_args=(contents, threshold, device if kind != "CPU" else "cpu", method),
             max_restarts=-1,
-            max_task_retries=TRIES,
+            max_task_retries=_TRIES,
             **resources,
         )
 

@@ -74,7 +74,7 @@ def train_on_folder(
         white=folder.white,
         jpeg_margin=_jpeg_margin(folder, output),
     )
-    split = in_groups(split, folder.group)
+    split = _in_groups(split, folder.group)
     for file in unused:
         print(f"not used: {file}", file=sys.stderr)
     training, split = fitting_batch(method.training(preset).batch_size, training, split)
@@ -88,7 +88,7 @@ def train_on_folder(
     return run(prepared, out, machine, command(), output=output), out
 
 
-def in_groups(split: Split, pattern: str | None) -> Split:
+def _in_groups(split: Split, pattern: str | None) -> Split:
     """The split with its normal images in groups that are held out together; without a pattern, with a hint at most.
 
     Args:

@@ -98,7 +98,7 @@ def written_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
             raise
         os.fsync(file.fileno())
         if path.suffix == ".json":
-            lines_to_array(part, path)
+            _lines_to_array(part, path)
             part.unlink()
         else:
             part.replace(path)
@@ -115,17 +115,17 @@ def serialised(rows: Iterable[Mapping[str, Any]], suffix: str, *, header: bool =
     """Rows as the text of a part: CSV, under the names of its columns, or a line of JSON each."""
     if suffix != ".csv":
         return "".join(json.dumps(row) + "\n" for row in rows)
-    return "".join(map(csv_line, [*([Verdict._fields] if header else []), *(row.values() for row in rows)]))
+    return "".join(map(_csv_line, [*([Verdict._fields] if header else []), *(row.values() for row in rows)]))
 
 
-def csv_line(cells: Iterable[str]) -> str:
+def _csv_line(cells: Iterable[str]) -> str:
     """A line of CSV, ended by a line feed."""
     text = StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(cells)  # the csv module quotes no break that ends no line
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def lines_to_array(lines: Path, path: Path) -> None:
+def _lines_to_array(lines: Path, path: Path) -> None:
     """Writes JSON lines as one JSON array, a line an element; the file appears whole or not at all."""
     with lines.open("rb") as file, replacing(path) as array:
         before = b"[\n"
@@ -151,7 +151,7 @@ def read_rows(path: Path, threshold: float | None, suffix: str) -> tuple[list[di
         decoder = codecs.getincrementaldecoder("utf-8")()
         text = decoder.decode(path.read_bytes(), final=not is_part)  # a part may be cut inside a letter
         if suffix == ".csv":
-            rows = csv_rows(text, is_part)
+            rows = _csv_rows(text, is_part)
         elif path.suffix == ".json":
             rows = json.loads(text or "[]")
         else:
@@ -185,7 +185,7 @@ def same_threshold(one: float, other: float) -> bool:
     return f"{one:.9g}" == f"{other:.9g}"
 
 
-def csv_rows(text: str, is_part: bool) -> list[dict[str, str]]:
+def _csv_rows(text: str, is_part: bool) -> list[dict[str, str]]:
     """Rows of CSV by the names of their columns; of a part, without one that was cut off at the end."""
     rows = list(csv.reader(StringIO(text, newline="")))
     if is_part and rows and (not text.endswith("\n") or text.count('"') % 2):  # odd: cut at a line feed inside a name

@@ -19,7 +19,7 @@ from sagan_jax.inspection.verdicts import Verdict
 
 SUFFIX = ".parquet"
 ROWS = 10_000  # of a file in the folder
-TYPES = {"score": "float64", "calibrated": "float64", "threshold": "float64"}  # the other columns are text
+_TYPES = {"score": "float64", "calibrated": "float64", "threshold": "float64"}  # the other columns are text
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def parquet_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
     folder = os.open(begun, os.O_RDONLY)
     try:
         lock(folder, begun)
-        schema = pa.schema([(name, TYPES.get(name, "string")) for name in Verdict._fields])
+        schema = pa.schema([(name, _TYPES.get(name, "string")) for name in Verdict._fields])
         there = sorted(file for file in begun.iterdir() if not file.match(LEFT_OVER))
         before = _read(there, begun, threshold, schema)
         begun.replace(part)

@@ -20,8 +20,8 @@ from sagan_jax.judging.calibration import called
 from sagan_jax.judging.scorer import BATCH, Scorer
 from sagan_jax.judging.scoring import filled_up, join_scores, score_photographs
 
-FEW = 2  # files that are read one after the other, without threads
-VIEW = 1024  # longer side of a photograph that a map is laid over, at most
+_FEW = 2  # files that are read one after the other, without threads
+_VIEW = 1024  # longer side of a photograph that a map is laid over, at most
 
 Called = Literal["normal", "abnormal", "unusable"]
 
@@ -95,7 +95,7 @@ def _decoded(
             scorer, files[number], with_views, None if content is None else partial(content, number)
         )
 
-    if len(files) <= FEW:
+    if len(files) <= _FEW:
         return map(read, range(len(files)))
     import grain
 
@@ -133,7 +133,7 @@ def read_for_scoring(
         return Decoded(path, None, None, error.reason)
     if not with_view:
         return Decoded(path, image, None, "")
-    photograph.thumbnail((VIEW, VIEW))
+    photograph.thumbnail((_VIEW, _VIEW))
     return Decoded(path, image, as_array(photograph), "")
 
 
@@ -142,7 +142,7 @@ def judge_decoded(
 ) -> Iterator[Verdict]:
     """Verdicts on a few files that are read, at most `BATCH` usable ones, or one of a model of patches."""
     images = [file.image for file in together if file.image is not None]
-    scored = iter(scores_of(scorer, images))
+    scored = iter(_scores_of(scorer, images))
     for file in together:
         name = os.fspath(file.path)
         if file.image is None:
@@ -158,7 +158,7 @@ def judge_decoded(
         yield Verdict(name, verdict, score, share, threshold, "", picture)
 
 
-def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width channel"]]) -> list[Scores | None]:
+def _scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width channel"]]) -> list[Scores | None]:
     """The scores of each image, None where one is not finite: that must not cost the others theirs."""
     try:
         if not images:
@@ -170,7 +170,7 @@ def scores_of(scorer: Scorer, images: list[UInt8[np.ndarray, "height width chann
     except UserError:
         if len(images) == 1:
             return [None]
-        return [scores for image in images for scores in scores_of(scorer, [image])]
+        return [scores for image in images for scores in _scores_of(scorer, [image])]
 
 
 def in_batches(files: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:

@@ -37,7 +37,7 @@ PART = 512
 PHOTOGRAPHS, PHOTOGRAPH_PIXELS = 256, 2**15
 """How many normal photographs are looked at, at most, and about how many pixels of each map."""
 REFERENCE_AUROC = "reference_auroc"
-REFERENCE_NOTE = (
+_REFERENCE_NOTE = (
     "Not a result: BatchNorm saw the test batches, in an order that gives their labels away, and the epoch was chosen "
     "by its test AUROC. Shown to measure what each leak adds."
 )
@@ -256,7 +256,7 @@ def evaluate_reference(
     order = np.random.default_rng(training.seed).permutation(len(split.test))
     best = max(history, key=lambda row: row[REFERENCE_AUROC])
     return {
-        "note": REFERENCE_NOTE,
+        "note": _REFERENCE_NOTE,
         "best_test_epoch": best["epoch"],
         "batch_statistics_in_order_best_test_epoch": best[REFERENCE_AUROC],
         "batch_statistics_in_order_last_epoch": history[-1][REFERENCE_AUROC],

@@ -6,7 +6,7 @@ from sagan_jax.errors import UserError
 from sagan_jax.judging.calibration import check_rate, least_rate
 from sagan_jax.judging.metrics import Interval
 
-DEFAULT = 0.05
+_DEFAULT = 0.05
 
 
 def rate_for(wanted: float | None, images: int) -> float:
@@ -24,7 +24,7 @@ def rate_for(wanted: float | None, images: int) -> float:
     """
     least = least_rate(images)
     if wanted is None:
-        return max(DEFAULT, least)
+        return max(_DEFAULT, least)
     check_rate(wanted)
     if wanted < least and percent(wanted) != percent(least):
         raise UserError(

@@ -26,8 +26,8 @@ from sagan_jax.judging.pixel_metrics import (
 from sagan_jax.ops.principal_components import principal_components
 
 COMPONENTS = 64
-FITTED_NUMBERS = 2**26  # numbers in the images that a run fits its floor on, at most: 256 MB as float32
-PART_NUMBERS = 2**24  # numbers in the images that are scored at a time, at most
+_FITTED_NUMBERS = 2**26  # numbers in the images that a run fits its floor on, at most: 256 MB as float32
+_PART_NUMBERS = 2**24  # numbers in the images that are scored at a time, at most
 
 
 class Floor(NamedTuple):
@@ -124,9 +124,9 @@ def judge_floor(
         return {"floor": {"left_out": "photographs are left on disk"}}
     if len(kept) < 2:
         return {"floor": {"left_out": "there are fewer than two images to fit it on"}}
-    floor = fit_floor(train[even_part(kept, max(2, FITTED_NUMBERS // max(1, train[0].size)))])
+    floor = fit_floor(train[even_part(kept, max(2, _FITTED_NUMBERS // max(1, train[0].size)))])
     masked = isinstance(masks, np.ndarray) and bool(masks.any())
-    part_of_held_out = held_out[: max(1, PART_NUMBERS // max(1, train[0].size))]
+    part_of_held_out = held_out[: max(1, _PART_NUMBERS // max(1, train[0].size))]
     edges = bin_edges(floor_maps(floor, take(train, part_of_held_out))) if masked else np.zeros(0)
     scores, counts = [], []
     for part in _parts(test):
@@ -155,5 +155,5 @@ def _scores(maps: np.ndarray) -> FloorScores:
 
 def _parts(images: Any) -> list[slice]:
     """Consecutive parts of this many images, each small enough to be mapped at once."""
-    step = max(1, PART_NUMBERS // max(1, int(np.prod(images.shape[1:]))))
+    step = max(1, _PART_NUMBERS // max(1, int(np.prod(images.shape[1:]))))
     return [slice(start, start + step) for start in range(0, len(images), step)]

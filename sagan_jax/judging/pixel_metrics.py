@@ -16,11 +16,11 @@ from sagan_jax.errors import UserError, require
 from sagan_jax.judging.metrics import Interval
 
 LIMIT = 0.3  # the false positive rate AUPRO is taken to (Bergmann et al., "The MVTec anomaly detection dataset", 2021)
-LEVELS = np.concatenate([np.linspace(0, 0.999, 1000), 1 - np.geomspace(1e-3, 1e-6, 200)[1:]])  # close where it matters
-BETWEEN = np.linspace(0, 1, 300)  # of the way from the lowest of these pixels to the highest
-BEYOND = np.geomspace(1e-3, 1e4, 250)  # times the way from their median, above the highest and below the lowest
-SAMPLED = 2**20  # normal pixels that the edges are taken from, at most
-NEIGHBOURS = np.ones((3, 3), int)  # pixels that touch at a corner are of one region
+_LEVELS = np.concatenate([np.linspace(0, 0.999, 1000), 1 - np.geomspace(1e-3, 1e-6, 200)[1:]])  # close where it matters
+_BETWEEN = np.linspace(0, 1, 300)  # of the way from the lowest of these pixels to the highest
+_BEYOND = np.geomspace(1e-3, 1e4, 250)  # times the way from their median, above the highest and below the lowest
+_SAMPLED = 2**20  # normal pixels that the edges are taken from, at most
+_NEIGHBOURS = np.ones((3, 3), int)  # pixels that touch at a corner are of one region
 
 Maps = Float[np.ndarray, "image height width"]
 
@@ -49,10 +49,12 @@ def bin_edges(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " edge"]
             used.
     """
     pixels = values.ravel()
-    quantiles = np.quantile(pixels[:: max(1, pixels.size // SAMPLED)].astype(np.float64), LEVELS)
-    low, median, high = np.interp((0, 0.5, 1), LEVELS, quantiles)
+    quantiles = np.quantile(pixels[:: max(1, pixels.size // _SAMPLED)].astype(np.float64), _LEVELS)
+    low, median, high = np.interp((0, 0.5, 1), _LEVELS, quantiles)
     down, up = (way or abs(median) or 1.0 for way in (median - low, high - median))
-    return np.unique(np.concatenate([quantiles, low + (high - low) * BETWEEN, high + up * BEYOND, low - down * BEYOND]))
+    return np.unique(
+        np.concatenate([quantiles, low + (high - low) * _BETWEEN, high + up * _BEYOND, low - down * _BEYOND])
+    )
 
 
 def count_pixels(
@@ -70,7 +72,7 @@ def count_pixels(
     for values, mask in zip(maps, masks, strict=True):
         place = np.searchsorted(edges, values)
         regions = np.empty(mask.shape, np.int32)
-        ndimage.label(mask, NEIGHBOURS, output=regions)
+        ndimage.label(mask, _NEIGHBOURS, output=regions)
         sizes = np.bincount(regions.ravel())
         sizes[0] = 0  # the outside is no region
         share = np.divide(1.0, sizes, out=np.zeros(len(sizes)), where=sizes > 0)

@@ -204,7 +204,7 @@ def adversarial_training(
         # The forward passes, each made once. The discriminator's running statistics move on real, then generated.
         d_params = state.discriminator.params
         output, generator_vjp, generator_statistics = jax.vjp(generate, state.generator.params, has_aux=True)
-        reconstructed, reconstructed_vjp = jax.vjp(reconstruction_in, output)
+        reconstructed, reconstructed_vjp = jax.vjp(_reconstruction_in, output)
         real, real_vjp, statistics = jax.vjp(
             lambda params: discriminate(params, example.images, state.discriminator.statistics), d_params, has_aux=True
         )
@@ -262,7 +262,7 @@ def apply_scoring(module: nn.Module, player: Player, statistics: Statistics, *in
     return module.apply({"params": player.params, "batch_stats": player.statistics}, *inputs, train=False)
 
 
-def reconstruction_in(output: Any) -> Array:
+def _reconstruction_in(output: Any) -> Array:
     """The reconstruction in a generator's output, alone or the first of several."""
     return output[0] if isinstance(output, tuple) else output
 

@@ -66,7 +66,7 @@ def damage(
     twice = jnp.concatenate([jnp.roll(images, 1, axis=0), images])
     moved = jax.vmap(lambda image, shift: jnp.roll(image, shift, (0, 1)))(twice, shifts)
     other_image, other_place = moved[:batch], moved[batch:]
-    texture = smooth_noise(texture_key, (batch, height, width, channels), (4, 8, 16, 32, 64))
+    texture = _smooth_noise(texture_key, (batch, height, width, channels), (4, 8, 16, 32, 64))
     of_place = other_place[:, :1, :1, :]
     one_colour = jnp.where(
         uniform(0.0, 1.0, grey=True) < 0.5, uniform(-1.0, 1.0), of_place + uniform(-0.6, 0.6, grey=True)
@@ -116,7 +116,7 @@ def _other_light(key: Array, images: Array, share: float) -> Array:
     sharp = images + uniform(-0.8, 0.8, grey=True) * (images - soft)
     contrast = jnp.exp(uniform(-0.4, 0.4, grey=True))
     lit = mean + (sharp - mean) * contrast + uniform(-0.25, 0.25, grey=True) + uniform(-0.08, 0.08)
-    shade = smooth_noise(shade_key, (batch, height, width, 1), (2, 3, 4))
+    shade = _smooth_noise(shade_key, (batch, height, width, 1), (2, 3, 4))
     lit = lit + uniform(0.0, 0.15, grey=True) * shade
     lit = lit + uniform(0.0, 0.06, grey=True) * _normal(grain_key, (batch, height, width, 1))
     return jnp.clip(jnp.where(uniform(0.0, 1.0, grey=True) < share, lit, images), -1, 1)
@@ -136,7 +136,7 @@ def _computed_once(compute: Callable[[], Array], images: Array) -> Array:
     return jax.lax.platform_dependent(images, cpu=in_loop, default=lambda _: compute())
 
 
-def smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int, ...]) -> Float[Array, "b h w c"]:
+def _smooth_noise(key: Array, shape: tuple[int, int, int, int], cells: tuple[int, ...]) -> Float[Array, "b h w c"]:
     """Noise of deviation 1, smooth at scales that each image draws for itself, one along each axis.
 
     Args:
@@ -182,10 +182,10 @@ def _regions(
     long, ratio = log_uniform(0.05, 0.35) * side, log_uniform(0.4, 1.0)
     short = long * ratio
     ellipse = jnp.sqrt((u / long) ** 2 + (v / short) ** 2 + 1e-6)
-    ragged = 0.45 * smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]
+    ragged = 0.45 * _smooth_noise(field_key, (*shape, 1), (3, 5, 9, 17))[..., 0]
     blob = (1 - ellipse + ragged * uniform(0.0, 1.0)) * short
     reach, thickness = log_uniform(0.15, 0.8) * side, log_uniform(0.3, 1.8)
-    level = smooth_noise(level_key, (*shape, 1), (3, 4, 6, 9))[..., 0] - uniform(-0.5, 0.5)
+    level = _smooth_noise(level_key, (*shape, 1), (3, 4, 6, 9))[..., 0] - uniform(-0.5, 0.5)
     slope = jnp.sqrt(sum(jnp.square(part) for part in jnp.gradient(level, axis=(1, 2))) + 1e-4)
     curve = jnp.minimum(thickness - jnp.abs(level) / slope, reach - jnp.sqrt(u**2 + v**2))
     scratch = jnp.minimum(thickness - jnp.abs(v + uniform(-0.01, 0.01) * u**2), reach - jnp.abs(u))

@@ -39,7 +39,7 @@ from sagan_jax.methods.losses import absolute_error, binary_cross_entropy
 from sagan_jax.ops import convolution
 
 NAMES = ("generator", "encoder", "discriminator")
-SLOPE = 0.1
+_SLOPE = 0.1
 
 
 class BiganEncoder(nn.Module):
@@ -71,9 +71,9 @@ class BiganEncoder(nn.Module):
                 name=f"conv{level}",
             )
 
-        x = nn.leaky_relu(conv(1, 1)(images), SLOPE)  # [B, H, W, width]
+        x = nn.leaky_relu(conv(1, 1)(images), _SLOPE)  # [B, H, W, width]
         for level in (2, 3):
-            x = BatchNorm(SLOPE, name=f"norm{level}")(conv(level, 2)(x), train)  # [B, H / 2^(level - 1), ...]
+            x = BatchNorm(_SLOPE, name=f"norm{level}")(conv(level, 2)(x), train)  # [B, H / 2^(level - 1), ...]
         return dense(self.latent_size, self.dtype, "latent")(x.reshape(x.shape[0], -1)).astype(jnp.float32)
 
 
@@ -123,12 +123,12 @@ class BiganDiscriminator(nn.Module):
             return nn.Dropout(0.5, deterministic=False)(x, rng=jax.random.fold_in(dropout, layer))
 
         x = StridedConv(2 * self.width, self.dtype, name="conv1")(images)
-        x = drop(nn.leaky_relu(x, SLOPE), 1)  # [B, H / 2, W / 2, 2 width]
+        x = drop(nn.leaky_relu(x, _SLOPE), 1)  # [B, H / 2, W / 2, 2 width]
         x = StridedConv(2 * self.width, self.dtype, name="conv2")(x)
-        x = drop(BatchNorm(SLOPE, name="norm2")(x, train), 2)  # [B, H / 4, W / 4, 2 width]
-        z = drop(nn.leaky_relu(dense(16 * self.width, self.dtype, "latent")(latent), SLOPE), 3)
+        x = drop(BatchNorm(_SLOPE, name="norm2")(x, train), 2)  # [B, H / 4, W / 4, 2 width]
+        z = drop(nn.leaky_relu(dense(16 * self.width, self.dtype, "latent")(latent), _SLOPE), 3)
         joint = jnp.concatenate([x.reshape(x.shape[0], -1), z], axis=-1)
-        feature = drop(nn.leaky_relu(dense(32 * self.width, self.dtype, "joint")(joint), SLOPE), 4)
+        feature = drop(nn.leaky_relu(dense(32 * self.width, self.dtype, "joint")(joint), _SLOPE), 4)
         logits = dense(1, self.dtype, "classifier")(feature)  # [B, 1]
         return logits[:, 0].astype(jnp.float32), feature.astype(jnp.float32)
 

@@ -39,10 +39,10 @@ def batch_norm(x: FeatureMaps, scale: Channels, bias: Channels, slope: float) ->
     Returns:
         The result, and the batch's mean and (biased) variance by channel, through which no gradient flows.
     """
-    return batch_norm_forward(x, scale, bias, slope)[0]
+    return _batch_norm_forward(x, scale, bias, slope)[0]
 
 
-def batch_norm_forward(
+def _batch_norm_forward(
     x: Array, scale: Array, bias: Array, slope: float
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
     """Mean and mean square in one pass over x; what follows is one more."""
@@ -53,7 +53,7 @@ def batch_norm_forward(
     return (result, mean, variance), (x, scale, bias, mean, variance)
 
 
-def batch_norm_backward(slope: float, kept: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+def _batch_norm_backward(slope: float, kept: tuple[Array, ...], gradients: tuple[Array, ...]) -> tuple[Array, ...]:
     """One pass for two sums, one more for the gradient by x; the normalised x is made again, not stored."""
     x, scale, bias, mean, variance = kept
     gradient = gradients[0]
@@ -74,4 +74,4 @@ def batch_norm_backward(slope: float, kept: tuple[Array, ...], gradients: tuple[
     return by_x.astype(x.dtype), by_scale, by_bias
 
 
-batch_norm.defvjp(batch_norm_forward, batch_norm_backward)
+batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)

@@ -24,10 +24,10 @@ FeatureMaps = Float[Array, "batch height width channel"]
 CACHED_BYTES = 2 * 2**20
 """Bytes of intermediate results held at once on a CPU."""
 
-NARROW = 2
+_NARROW = 2
 """Convolutions of at most this many channels, in and out, take whole rows on a CPU."""
 
-VECTOR = 16
+_VECTOR = 16
 """The most floats that a vector of a CPU holds; the kernel of 3x3 convolutions takes channels in whole vectors."""
 
 forms = jax.make_user_context(default_value="fastest")
@@ -78,18 +78,18 @@ def product(rows: Float[Array, "rows a"], kernel: Float[Array, "a b"]) -> Float[
     return rows @ kernel
 
 
-def product_forward(rows: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+def _product_forward(rows: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     """Keeps both."""
     return product(rows, kernel), (rows, kernel)
 
 
-def product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _product_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     """The gradients by both."""
     rows, kernel = kept
     return gradient @ kernel.T, product_over_rows(rows, gradient)
 
 
-product.defvjp(product_forward, product_backward)
+product.defvjp(_product_forward, _product_backward)
 
 
 def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tuple[int, int]], **options: Any) -> Array:
@@ -111,7 +111,7 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
         return jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
     def by_rows(x: Array, kernel: Array) -> Array:
-        return conv_of_rows(padded(x), kernel)
+        return _conv_of_rows(padded(x), kernel)
 
     def by_patches(x: Array, kernel: Array) -> Array:
         patches = patches_of(padded(x), (height, width), strides)
@@ -126,9 +126,9 @@ def conv(x: Array, kernel: Array, strides: Sequence[int], padding: Sequence[tupl
         return lax.conv_general_dilated(gradient, mirrored, (1, 1), sides, **spread)
 
     def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-        return product_of_patches(padded(x), gradient, (height, width), strides)
+        return _product_of_patches(padded(x), gradient, (height, width), strides)
 
-    if max(channels, out) <= NARROW and tuple(strides) == (1, 1):
+    if max(channels, out) <= _NARROW and tuple(strides) == (1, 1):
         cpu = by_rows
     elif has_kernels(x, kernel):
         cpu = with_gradients(*native_forms(x.shape[1:3], (height, width), strides, padding))
@@ -160,7 +160,7 @@ def native_forms(
     small = kernel == (3, 3) and tuple(strides) == (1, 1) and max(above, below, left, right) <= 2
 
     def by_winograd(weights: Array) -> bool:
-        return small and weights.shape[2] % VECTOR == 0 and weights.shape[3] % VECTOR == 0
+        return small and weights.shape[2] % _VECTOR == 0 and weights.shape[3] % _VECTOR == 0
 
     def form(x: Array, weights: Array) -> Array:
         shape = (None, *size, weights.shape[3])
@@ -185,7 +185,7 @@ def native_forms(
     return form, image_gradient, kernel_gradient
 
 
-def conv_of_rows(
+def _conv_of_rows(
     padded_images: Float[Array, "batch padded_height padded_width channel"],
     kernel: Float[Array, "rows columns channel out"],
 ) -> Float[Array, "batch height width out"]:
@@ -245,7 +245,7 @@ def patches_of(
     return lax.optimization_barrier(jnp.concatenate(taps, axis=-1))
 
 
-def product_of_patches(
+def _product_of_patches(
     padded_images: Float[Array, "batch padded_height padded_width channel"],
     gradient: Float[Array, "batch height width out"],
     size: tuple[int, int],

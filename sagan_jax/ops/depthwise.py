@@ -16,11 +16,11 @@ from jaxtyping import Float
 from sagan_jax.ops import native
 from sagan_jax.ops.convolution import FeatureMaps, by_platform, has_kernels, images_at_once, product_over_rows
 
-BLOCK_BYTES = 2**13
+_BLOCK_BYTES = 2**13
 """Bytes of a map's row worked on at once where kernel gradients are summed up on a CPU: the nearest cache
 holds five such blocks."""
 
-TAPS = tuple((row, column) for row in range(3) for column in range(3))
+_TAPS = tuple((row, column) for row in range(3) for column in range(3))
 
 
 @jax.custom_vjp
@@ -96,10 +96,10 @@ def native_backward(
     by_x, by_depthwise, by_pointwise, by_bias = native.call(
         "sagan_depthwise_backward", shapes, *operands, batched=(0, 1)
     )
-    return by_x, by_depthwise, by_depthwise_bias(by_bias, pointwise_kernel), by_pointwise, by_bias
+    return by_x, by_depthwise, _by_depthwise_bias(by_bias, pointwise_kernel), by_pointwise, by_bias
 
 
-def by_depthwise_bias(by_pointwise_bias: Array, pointwise_kernel: Array) -> Array:
+def _by_depthwise_bias(by_pointwise_bias: Array, pointwise_kernel: Array) -> Array:
     """The depthwise bias reaches the output through the pointwise kernel alone: the other's gradient, sent back."""
     return jnp.einsum("o,kco->kc", by_pointwise_bias, pointwise_kernel)
 
@@ -114,7 +114,7 @@ def correlate(padded_images: Array, kernel: Array) -> Array:
     height, width = padded_images.shape[1] - 2, padded_images.shape[2] - 2
     taps = (
         padded_images[:, row : row + height, column : column + width] * kernel[row, column][None, None, None, :]
-        for row, column in TAPS
+        for row, column in _TAPS
     )
     return sum(taps, start=next(taps))
 
@@ -163,7 +163,7 @@ def shifted_backward(
         by_copies = lax.optimization_barrier(
             tuple((flat @ pointwise_kernel[j].T).reshape(*gradient.shape[:3], channels) for j in range(multiplier))
         )
-        by_depthwise = kernel_gradients(images, by_copies)  # [9, k, C]
+        by_depthwise = _kernel_gradients(images, by_copies)  # [9, k, C]
         parts = (correlate(padded(copy), flipped[:, :, j]) for j, copy in enumerate(by_copies))
         return sum(parts, start=next(parts)), (by_depthwise, by_pointwise, flat.sum(axis=0))
 
@@ -184,13 +184,13 @@ def shifted_backward(
     return (
         by_x.reshape(x.shape),
         by_depthwise.reshape(depthwise_kernel.shape),
-        by_depthwise_bias(by_pointwise_bias, pointwise_kernel),
+        _by_depthwise_bias(by_pointwise_bias, pointwise_kernel),
         by_pointwise,
         by_pointwise_bias,
     )
 
 
-def kernel_gradients(padded_images: Array, gradients: tuple[Array, ...]) -> Array:
+def _kernel_gradients(padded_images: Array, gradients: tuple[Array, ...]) -> Array:
     """The gradients by the depthwise kernels, `[9, k, C]`, block by block of a row, so that all of one is cached."""
     batch, height, width, channels = gradients[0].shape
     size = block_of(width, channels)
@@ -201,15 +201,15 @@ def kernel_gradients(padded_images: Array, gradients: tuple[Array, ...]) -> Arra
         image, top, zero = row // height, row % height, jnp.zeros((), i.dtype)
         window = lax.dynamic_slice(padded_images, (image, top, left, zero), (1, 3, size + 2, channels))[0]
         parts = [lax.dynamic_slice(copy, (image, top, left, zero), (1, 1, size, channels))[0, 0] for copy in gradients]
-        products = ((window[r, c : c + size] * part).sum(axis=0) for r, c in TAPS for part in parts)  # each [C]
+        products = ((window[r, c : c + size] * part).sum(axis=0) for r, c in _TAPS for part in parts)  # each [C]
         return tuple(total + product for total, product in zip(sums, products, strict=True))
 
-    zeros = tuple(jnp.zeros(channels, gradients[0].dtype) for _ in TAPS for _ in gradients)
+    zeros = tuple(jnp.zeros(channels, gradients[0].dtype) for _ in _TAPS for _ in gradients)
     sums = lax.fori_loop(0, batch * height * blocks, block, zeros)
-    return jnp.stack(sums).reshape(len(TAPS), len(gradients), channels)
+    return jnp.stack(sums).reshape(len(_TAPS), len(gradients), channels)
 
 
 def block_of(width: int, channels: int) -> int:
-    """The greatest divisor of a row's width that makes a block of `BLOCK_BYTES` at most."""
-    fitting = max(1, min(width, BLOCK_BYTES // (4 * channels)))
+    """The greatest divisor of a row's width that makes a block of `_BLOCK_BYTES` at most."""
+    fitting = max(1, min(width, _BLOCK_BYTES // (4 * channels)))
     return next(n for n in range(fitting, 0, -1) if width % n == 0)

@@ -140,10 +140,10 @@ def call(
 
     if jax.device_count("cpu") == 1:
         return kernel(*operands)
-    return sequential_vmap(over_devices(kernel, [shape[0] is None for shape in shapes], operands, batched))(*operands)
+    return sequential_vmap(_over_devices(kernel, [shape[0] is None for shape in shapes], operands, batched))(*operands)
 
 
-def over_devices(
+def _over_devices(
     kernel: Callable[..., tuple[Array, ...]],
     batched_results: Sequence[bool],
     operands: Sequence[Array],

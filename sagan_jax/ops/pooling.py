@@ -18,7 +18,7 @@ def corners(x: Array) -> tuple[Array, ...]:
     return tuple(x[:, row::2, column::2] for row in (0, 1) for column in (0, 1))
 
 
-def from_corners(parts: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
+def _from_corners(parts: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
     """The map of this shape that has these `corners`."""
     top_left, top_right, bottom_left, bottom_right = parts
     rows = (jnp.stack([top_left, top_right], axis=3), jnp.stack([bottom_left, bottom_right], axis=3))
@@ -32,22 +32,22 @@ def max_pool(x: FeatureMaps) -> Halved:
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
-def max_pool_forward(x: Array) -> tuple[Array, Array]:
+def _max_pool_forward(x: Array) -> tuple[Array, Array]:
     """Keeps the map."""
     return max_pool(x), x
 
 
-def max_pool_backward(x: Array, gradient: Array) -> tuple[Array]:
+def _max_pool_backward(x: Array, gradient: Array) -> tuple[Array]:
     """Comparisons in place of XLA's scatter over windows; one pixel of each window wins, however x was rounded."""
     a, b, c, d = corners(x)
     first = (a >= b) & (a >= c) & (a >= d)
     second = ~first & (b >= c) & (b >= d)
     third = ~first & ~second & (c >= d)
     winners = (first, second, third, ~first & ~second & ~third)
-    return (from_corners(tuple(jnp.where(winner, gradient, 0) for winner in winners), x.shape),)
+    return (_from_corners(tuple(jnp.where(winner, gradient, 0) for winner in winners), x.shape),)
 
 
-max_pool.defvjp(max_pool_forward, max_pool_backward)
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def soft_pool(x: FeatureMaps) -> Halved:
@@ -61,10 +61,10 @@ def soft_pool(x: FeatureMaps) -> Halved:
 
 def upsample(x: FeatureMaps) -> Doubled:
     """Bilinear upsampling by 2, align-corners: output i lies at i * (n - 1) / (2n - 1) of the n inputs."""
-    return upsample_axis(upsample_axis(x, 1), 2)
+    return _upsample_axis(_upsample_axis(x, 1), 2)
 
 
-def blend_weights(x: Array, axis: int, size: int) -> tuple[Array, Array]:
+def _blend_weights(x: Array, axis: int, size: int) -> tuple[Array, Array]:
     """How much of input i - 1 output 2i takes, and of input i + 1 output 2i + 1; the first and the last take none."""
     towards_before = (jnp.arange(size) / (2 * size - 1)).astype(x.dtype)
     shape = [size if a == axis else 1 for a in range(x.ndim)]
@@ -72,33 +72,33 @@ def blend_weights(x: Array, axis: int, size: int) -> tuple[Array, Array]:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def upsample_axis(x: Array, axis: int) -> Array:
+def _upsample_axis(x: Array, axis: int) -> Array:
     """Output 2i blends input i with the one before, 2i + 1 with the one after: shifts, no gathering."""
     size = x.shape[axis]
-    before, after = blend_weights(x, axis, size)
+    before, after = _blend_weights(x, axis, size)
     even = x + (jnp.roll(x, 1, axis) - x) * before
     odd = x + (jnp.roll(x, -1, axis) - x) * after
     doubled = jnp.stack([even, odd], axis=axis + 1).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
     return lax.optimization_barrier(doubled)  # or the other axis would compute each line again for every use of it
 
 
-def upsample_axis_forward(x: Array, axis: int) -> tuple[Array, None]:
+def _upsample_axis_forward(x: Array, axis: int) -> tuple[Array, None]:
     """Linear: nothing is kept."""
-    return upsample_axis(x, axis), None
+    return _upsample_axis(x, axis), None
 
 
-def upsample_axis_backward(axis: int, _: None, gradient: Array) -> tuple[Array]:
+def _upsample_axis_backward(axis: int, _: None, gradient: Array) -> tuple[Array]:
     """The transpose, in shifts too: each output's gradient goes back to the two inputs it was blended of."""
     size = gradient.shape[axis] // 2
     pairs = gradient.reshape(*gradient.shape[:axis], size, 2, *gradient.shape[axis + 1 :])
     even, odd = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-    before, after = blend_weights(even, axis, size)
+    before, after = _blend_weights(even, axis, size)
     to_before, to_after = even * before, odd * after
     own = (even - to_before) + (odd - to_after)
     return (lax.optimization_barrier(own + jnp.roll(to_before, -1, axis) + jnp.roll(to_after, 1, axis)),)
 
 
-upsample_axis.defvjp(upsample_axis_forward, upsample_axis_backward)
+_upsample_axis.defvjp(_upsample_axis_forward, _upsample_axis_backward)
 
 
 @jax.custom_vjp
@@ -109,14 +109,14 @@ def channel_summaries(x: FeatureMaps) -> Float[Array, "batch height width 2"]:
     return jnp.concatenate([mean, x.max(axis=-1, keepdims=True)], axis=-1)
 
 
-def channel_summaries_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+def _channel_summaries_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
     """Keeps the map and its maxima: x computed again in the backward pass might round differently from its maximum."""
     x = lax.optimization_barrier(x)
     summaries = channel_summaries(x)
     return summaries, (x, summaries[..., 1:])
 
 
-def channel_summaries_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+def _channel_summaries_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
     """The maximum's gradient is shared by equals."""
     x, maximum = kept
     hit = x == maximum
@@ -124,4 +124,4 @@ def channel_summaries_backward(kept: tuple[Array, Array], gradient: Array) -> tu
     return (gradient[..., :1] / x.shape[-1] + jnp.where(hit, share, 0),)
 
 
-channel_summaries.defvjp(channel_summaries_forward, channel_summaries_backward)
+channel_summaries.defvjp(_channel_summaries_forward, _channel_summaries_backward)

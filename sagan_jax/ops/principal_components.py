@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-ROUNDS = 4
+_ROUNDS = 4
 """Power iterations of the randomised decomposition."""
 
 
@@ -22,6 +22,6 @@ def principal_components(
     from sklearn.decomposition import PCA
 
     kept = min(count, len(flat) - 1, flat.shape[1])  # around their mean, N images have N - 1 directions
-    pca = PCA(kept, svd_solver="randomized", iterated_power=ROUNDS, random_state=0)  # pyright: ignore[reportArgumentType]
+    pca = PCA(kept, svd_solver="randomized", iterated_power=_ROUNDS, random_state=0)  # pyright: ignore[reportArgumentType]
     pca.fit(flat)
     return np.asarray(pca.mean_), np.asarray(pca.components_)

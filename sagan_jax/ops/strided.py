@@ -21,7 +21,7 @@ def strided_conv(
     x: FeatureMaps, kernel: Float[Array, "4 4 channel out"]
 ) -> Float[Array, "batch half_height half_width out"]:
     """4x4 convolution, stride 2, padding 1, no bias: DCGAN's."""
-    plain = with_adjoint(strided_conv_plain, transposed_conv_plain)
+    plain = _with_adjoint(strided_conv_plain, transposed_conv_plain)
     native = with_gradients(*native_forms(x.shape[1:3], *DCGAN))
     cpu = native if has_kernels(x, kernel) else strided_conv_as_product
     return by_platform(x, kernel, cpu=cpu, default=plain)
@@ -51,12 +51,12 @@ def transposed_conv(
 
     Pixel (i, j) times `kernel[a, b]` is added to pixel (2i - 1 + a, 2j - 1 + b) of the result, as in PyTorch.
     """
-    plain = with_adjoint(transposed_conv_plain, strided_conv_plain)
-    cpu = native_transposed_conv(x) if has_kernels(x, kernel) else transposed_conv_as_product
+    plain = _with_adjoint(transposed_conv_plain, strided_conv_plain)
+    cpu = _native_transposed_conv(x) if has_kernels(x, kernel) else transposed_conv_as_product
     return by_platform(x, kernel, cpu=cpu, default=plain)
 
 
-def native_transposed_conv(x: Array) -> Callable[[Array, Array], Array]:
+def _native_transposed_conv(x: Array) -> Callable[[Array, Array], Array]:
     """For CPUs: the gradient by its image of the convolution that halves the map, and that one its own gradient."""
     halve, double, by_kernel = native_forms((2 * x.shape[1], 2 * x.shape[2]), *DCGAN)
 
@@ -87,7 +87,7 @@ def transposed_conv_plain(x: Array, kernel: Array) -> Array:
     )
 
 
-def with_adjoint(form: Callable[..., Array], adjoint: Callable[..., Array]) -> Callable[..., Array]:
+def _with_adjoint(form: Callable[..., Array], adjoint: Callable[..., Array]) -> Callable[..., Array]:
     """A convolution whose gradient by the image is given as another one, since ONNX lacks what JAX would make."""
 
     def image_gradient(gradient: Array, kernel: Array) -> Array:

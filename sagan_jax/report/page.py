@@ -20,9 +20,9 @@ from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.report import plots, text, thumbnails
 
-UPLOT = "1.6.32"  # the version in `vendor/`, as npm has it
+_UPLOT = "1.6.32"  # the version in `vendor/`, as npm has it
 CURVE_POINTS = 1000  # of a ROC or PR curve: more than a screen shows
-METRIC_NAMES = {
+_METRIC_NAMES = {
     "auroc": "AUROC",
     "average_precision": "Average precision",
     "f1_max": "F1-max",
@@ -68,22 +68,22 @@ def rendered(folder: Path) -> str:
     result = run_folder.read_result(folder, config)
     strict = result.get("strict")
     history = run_folder.read_metrics(folder / "metrics.jsonl")
-    labels, scores = read_scores(folder / "scores.csv")
+    labels, scores = _read_scores(folder / "scores.csv")
     cards = run_folder.read_json(folder / thumbnails.FILE) or {"cards": []}
-    panels = loss_curves(history)
+    panels = _loss_curves(history)
     curves = curves_of(labels, scores) if evaluation.has_both(labels) else None
     styles, library, program = (
-        Markup("\n".join(read_part(name) for name in names))
+        Markup("\n".join(_read_part(name) for name in names))
         for names in (("vendor/uPlot.min.css", "page.css"), ("vendor/uPlot.iife.min.js",), ("page.js",))
     )
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    html = template.from_string(read_part("page.html")).render(
+    html = template.from_string(_read_part("page.html")).render(
         policy=policy(styles, library, program),
         styles=styles,
         library=library,
         program=program,
-        licence=Markup(read_part("vendor/LICENSE-uPlot")),
-        uplot=UPLOT,
+        licence=Markup(_read_part("vendor/LICENSE-uPlot")),
+        uplot=_UPLOT,
         title=f"{config['dataset']}, abnormal: {config['abnormal']}",
         config=config,
         images=result.get("images", {}),
@@ -91,7 +91,7 @@ def rendered(folder: Path) -> str:
         finished=bool(result),
         sections=sections(curves=bool(curves), losses=bool(panels), gallery=bool(cards["cards"])),
         metrics=[
-            {"name": METRIC_NAMES.get(name, name.replace("_", " "))} | metric
+            {"name": _METRIC_NAMES.get(name, name.replace("_", " "))} | metric
             for name, metric in (strict or {}).items()
             if isinstance(metric, dict) and "low" in metric and name != "f1_threshold"
         ],
@@ -112,8 +112,8 @@ def rendered(folder: Path) -> str:
         resting=text.resting(result) if result and curves else "",
         threshold=strict["threshold"]["value"] if strict else None,
         leaks=text.leaks(result["reference"]) if result and "reference" in result else {},
-        settings=settings_by_heading(config, result or {}),
-        data=script_data(
+        settings=_settings_by_heading(config, result or {}),
+        data=_script_data(
             {"threshold": float(np.float32(strict["threshold"]["value"])) if strict else None, "losses": panels}
             | (curves or {})
         ),
@@ -133,7 +133,7 @@ def policy(styles: str, *scripts: str) -> str:
     )
 
 
-def script_data(values: Mapping[str, Any]) -> Any:
+def _script_data(values: Mapping[str, Any]) -> Any:
     """JSON that is safe inside a script element: nothing in it can end the element."""
     from markupsafe import Markup
 
@@ -203,7 +203,7 @@ def rounded(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def loss_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _loss_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The panels of the loss curves as JSON values: the same as in `losses.png`."""
     panels = []
     for title, lines in plots.loss_panels(history).items():
@@ -220,7 +220,7 @@ def loss_curves(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return panels
 
 
-def settings_by_heading(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _settings_by_heading(config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The configuration and what made the result, by heading."""
     groups = {"Data and method": {key: value for key, value in config.items() if not isinstance(value, Mapping)}}
     groups |= {name.capitalize(): dict(value) for name, value in config.items() if isinstance(value, Mapping)}
@@ -232,12 +232,12 @@ def settings_by_heading(config: Mapping[str, Any], result: Mapping[str, Any]) ->
     return groups
 
 
-def read_part(name: str) -> str:
+def _read_part(name: str) -> str:
     """A part of the page, from beside this file."""
     return (files("sagan_jax.report") / name).read_text(encoding="utf-8")
 
 
-def read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_scores(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Labels (bool) and scores (float32) of a run's `scores.csv`; none if it is not there.
 
     Raises:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
+_DPI = 150
 NORMAL, ABNORMAL = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermilion: colour-blind readers tell them apart
-COLOURS = (NORMAL, ABNORMAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", "-.", ":")
+_COLOURS = (NORMAL, ABNORMAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", "-.", ":")
 _TITLES = {"generator": "Generator", "discriminator": "Discriminator", "validation": "Held-out normal images"}
 _OTHER = "Training"
 _NO_LOSS = ("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc", "calibration_images")
@@ -202,7 +202,7 @@ def new_figure(
     """An empty figure of that many pixels."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout=layout)
+    return Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout=layout)
 
 
 def _axes(figure: "Figure", rows: int = 1, columns: int = 1, place: int = 1) -> "Axes":
@@ -225,10 +225,10 @@ def _legend_above(axes: "Axes", title: str, columns: int) -> None:
 
 def _line(index: int) -> dict[str, Any]:
     """Colour and dashes of a figure's line, so that lines differ in grey too."""
-    return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index % len(DASHES)], "linewidth": 1.5}
+    return {"color": _COLOURS[index % len(_COLOURS)], "linestyle": _DASHES[index % len(_DASHES)], "linewidth": 1.5}
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Writes it as PNG; the file appears whole or not at all."""
     with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+        figure.savefig(file, format="png", dpi=_DPI)

@@ -69,7 +69,7 @@ def summary(result: dict[str, Any]) -> str:
         lines += floor_lines(result)
     else:
         lines.append("strict protocol: nothing to test on; it takes normal and abnormal test images to tell them apart")
-    lines += threshold_lines(result)
+    lines += _threshold_lines(result)
     for kind in result.get("kinds", ()):
         pixels = f", pixel AUROC {kind['pixel_auroc']:.3f}, AUPRO {kind['aupro']:.3f}" if "aupro" in kind else ""
         lines.append(f"  {kind['name']} ({kind['images']:,}): AUROC {kind['auroc']:.3f}{pixels}")
@@ -81,7 +81,7 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def threshold_lines(result: Mapping[str, Any]) -> list[str]:
+def _threshold_lines(result: Mapping[str, Any]) -> list[str]:
     """The threshold, what it does on the test set, and what it rests on; intervals where the run has them."""
     threshold = result["strict"]["threshold"]
 

@@ -17,7 +17,7 @@ from sagan_jax.report import gallery
 FILE = "gallery.json"
 VIEWS = ("input", "reconstruction", "map", "overlay")
 SIDE = 160  # pixels of a thumbnail; smaller images are stored as they are
-LOSSLESS = 64  # up to this side every pixel is kept
+_LOSSLESS = 64  # up to this side every pixel is kept
 OUTLINE = (0, 255, 200)  # of what is marked as abnormal: a colour the maps do not have
 
 
@@ -92,11 +92,11 @@ def write_thumbnails(
                 "score": float(scores[index]),
                 "calibrated": float(shares[index]),
             }
-            | dict(zip(VIEWS, map(data_uri, pictures), strict=True))
+            | dict(zip(VIEWS, map(_data_uri, pictures), strict=True))
         )
     page = {
         "of": len(split.test),
-        "pixelated": views.images.shape[2] <= LOSSLESS,
+        "pixelated": views.images.shape[2] <= _LOSSLESS,
         "masked": views.masks is not None,
         "cards": cards,
     }
@@ -130,11 +130,11 @@ def overlay(
     return laid
 
 
-def data_uri(image: Shaped[np.ndarray, "height width 3"]) -> str:
+def _data_uri(image: Shaped[np.ndarray, "height width 3"]) -> str:
     """An RGB image as a WebP data URI, no side over `SIDE`."""
     from PIL import Image
 
     picture, stored = Image.fromarray(image), BytesIO()
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    picture.save(stored, "WEBP", quality=85, lossless=max(image.shape) <= LOSSLESS)
+    picture.save(stored, "WEBP", quality=85, lossless=max(image.shape) <= _LOSSLESS)
     return f"data:image/webp;base64,{base64.b64encode(stored.getvalue()).decode()}"

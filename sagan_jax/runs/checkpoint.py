@@ -94,11 +94,11 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
     )
 
     def cannot_open(why: str) -> UserError:
-        broken = [path.parent.parent for path in sorted(folder.glob("*/metrics/metrics")) if not is_json(path)]
+        broken = [path.parent.parent for path in sorted(folder.glob("*/metrics/metrics")) if not _is_json(path)]
         advice = f"; {broken[0]} is damaged: move it out of the folder to use the others" if broken else ""
         return UserError(f"the checkpoints in {folder} cannot be opened: {why}{advice}")
 
-    manager = with_plain_errors(lambda: ocp.CheckpointManager(folder.absolute(), options=options), cannot_open)
+    manager = _with_plain_errors(lambda: ocp.CheckpointManager(folder.absolute(), options=options), cannot_open)
     with manager:
         yield Checkpoints(manager, config)
 
@@ -118,7 +118,7 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
         config=ocp.args.JsonSave(dict(checkpoints.config)),
         integrity=ocp.args.JsonSave(integrity),
     )
-    with_plain_errors(
+    _with_plain_errors(
         lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
         lambda why: UserError(
             f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
@@ -176,7 +176,7 @@ def restore(checkpoints: Checkpoints, like: State, which: str | SupportsIndex = 
         return read_epoch(checkpoints, like, epoch)
     except DamagedError as error:
         whole = next(
-            (other for other in reversed(there) if other != epoch and is_whole(checkpoints, like, other)), None
+            (other for other in reversed(there) if other != epoch and _is_whole(checkpoints, like, other)), None
         )
         advice = (
             "no other one can be read"
@@ -217,13 +217,13 @@ def read_epoch(checkpoints: Checkpoints, like: State, epoch: int) -> Checkpoint:
             raise DamagedError(f"{place} is damaged: it is not what was written, by its fingerprint")
         return checkpoint
 
-    return with_plain_errors(
+    return _with_plain_errors(
         verified,
         lambda why: DamagedError(f"{place} is damaged, or was written by another version of this program: {why}"),
     )
 
 
-def with_plain_errors(action: Callable[[], Result], to_user: Callable[[str], UserError]) -> Result:
+def _with_plain_errors(action: Callable[[], Result], to_user: Callable[[str], UserError]) -> Result:
     """Runs a part of orbax and turns its errors, which are of many types and pages long, into one of one line.
 
     Its log messages about the error are suppressed, and so are the tracebacks of coroutines that it abandons.
@@ -246,7 +246,7 @@ def with_plain_errors(action: Callable[[], Result], to_user: Callable[[str], Use
     raise to_user(why)
 
 
-def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
+def _is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
     """Whether the checkpoint of an epoch can be read."""
     try:
         read_epoch(checkpoints, like, epoch)
@@ -255,7 +255,7 @@ def is_whole(checkpoints: Checkpoints, like: State, epoch: int) -> bool:
     return True
 
 
-def is_json(path: Path) -> bool:
+def _is_json(path: Path) -> bool:
     """Whether a file can be read as JSON."""
     try:
         json.loads(path.read_bytes())

@@ -36,9 +36,9 @@ def _description(folder: Path, method: Method | None) -> str:
         f"{folder}: {config['method']} on {config['dataset']}, abnormal: {config['abnormal']}",
         f"  images     {height} x {width}, {'grey' if channels == 1 else 'RGB'}{cut}; {config['train_images']:,} "
         f"normal ones, held-out ones among them{together}",
-        *([f"  files      {settings_line(config['reading'])}"] if "reading" in config else []),
-        f"  model      {settings_line(config['model'])}",
-        f"  training   {epochs} of {config['training']['epochs']} epochs done; {settings_line(config['training'])}",
+        *([f"  files      {_settings_line(config['reading'])}"] if "reading" in config else []),
+        f"  model      {_settings_line(config['model'])}",
+        f"  training   {epochs} of {config['training']['epochs']} epochs done; {_settings_line(config['training'])}",
     ]
     if result := run_folder.read_result(folder, config):
         made = result["provenance"]
@@ -62,6 +62,6 @@ def _description(folder: Path, method: Method | None) -> str:
     return "\n".join(lines)
 
 
-def settings_line(values: Mapping[str, Any]) -> str:
+def _settings_line(values: Mapping[str, Any]) -> str:
     """Settings as one line."""
     return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -13,7 +13,7 @@ from typing import Any
 
 from sagan_jax import __version__
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 
 
 PROVENANCE = ("commit", "date", "machine", "command", "seed")
@@ -38,7 +38,7 @@ def provenance(argv: Sequence[str], device: str | None = None, seed: int = 0) ->
         "machine": f"{device or f'cpu ({os.cpu_count()} cores)'}, {platform.platform()}",
         "seed": seed,
         "python": platform.python_version(),
-        "packages": {"sagan-jax": __version__} | {package: version(package) for package in PACKAGES},
+        "packages": {"sagan-jax": __version__} | {package: version(package) for package in _PACKAGES},
     }
 
 

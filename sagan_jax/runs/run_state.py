@@ -71,7 +71,7 @@ def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: 
                 "start a new run with --protocol=both"
             )
         if device.is_first_host():
-            tell_of_more_epochs(folder, prepared.training.epochs)
+            _tell_of_more_epochs(folder, prepared.training.epochs)
             settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         yield RunState(prepared, folder, checkpoints, history, last)
@@ -97,7 +97,7 @@ def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> T
     return training
 
 
-def tell_of_more_epochs(folder: Path, epochs: int) -> None:
+def _tell_of_more_epochs(folder: Path, epochs: int) -> None:
     """Says on stderr what it means for the learning rate if a run continues for more epochs than it was started for."""
     match run_folder.read_json(folder / "config.json"):
         case {"training": {"epochs": int(before)}} if before < epochs:

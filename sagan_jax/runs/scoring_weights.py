@@ -20,7 +20,7 @@ from sagan_jax.judging.calibration import QUANTILES, Calibration
 from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
 
 NAME = "scoring.safetensors"
-INTEGRITY = Path("integrity") / "metadata"  # as orbax has it
+_INTEGRITY = Path("integrity") / "metadata"  # as orbax has it
 METADATA, CALIBRATION = "sagan_jax", "calibration.quantiles"
 
 
@@ -52,7 +52,7 @@ def keep_weights(
     from safetensors.numpy import save
 
     folder = Path(checkpoints.manager.directory) / str(checkpoint.epoch)
-    integrity = json.loads((folder / INTEGRITY).read_bytes())
+    integrity = json.loads((folder / _INTEGRITY).read_bytes())
     tensors = scoring_tensors(detector, image_shape, checkpoint.state, checkpoint.calibration)
     about = {
         "format": FORMAT,
@@ -82,7 +82,7 @@ def read_weights(checkpoints: Path, select: str, config: Mapping[str, Any]) -> S
     try:
         epoch = _judged_epoch(checkpoints, select)
         folder = checkpoints / str(epoch)
-        integrity = json.loads((folder / INTEGRITY).read_bytes())
+        integrity = json.loads((folder / _INTEGRITY).read_bytes())
         with safe_open(folder / NAME, framework="numpy") as file:
             about = json.loads((file.metadata() or {})[METADATA])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)

@@ -82,7 +82,7 @@ def take_step(
     return detector.update(state, batch, update_key)
 
 
-def take_steps(
+def _take_steps(
     detector: Detector, state: State, images: Images, plan: Plan, i: int | Array, config: StepConfig
 ) -> tuple[State, Metrics]:
     """Step `i` of an epoch: of one model, or of each of many."""
@@ -97,13 +97,13 @@ def take_steps(
     return one(state, *plan)
 
 
-traced_steps = jax.jit(take_steps, static_argnames=("detector", "config"))
+_traced_steps = jax.jit(_take_steps, static_argnames=("detector", "config"))
 """A step that is traced only once: for its metrics' shapes, and for every program that contains it."""
 
 
 def start_totals(detector: Detector, state: State, images: Images, plan: Plan, config: StepConfig) -> Totals:
     """Sums of zero, with the metrics that the detector's step has."""
-    _, metrics = traced_steps.eval_shape(detector, state, images, plan, 0, config)
+    _, metrics = _traced_steps.eval_shape(detector, state, images, plan, 0, config)
     sums, bad = ({name: jnp.zeros(metric.shape, jnp.float32) for name, metric in metrics.items()} for _ in range(2))
     return Totals(sums, jnp.full((), -1, jnp.int32), bad)
 
@@ -137,7 +137,7 @@ def run_steps(
 
     def step(i: Array, carry: tuple[State, Totals]) -> tuple[State, Totals]:
         state, totals = carry
-        state, metrics = traced_steps(detector, state, images, plan, i, config)
+        state, metrics = _traced_steps(detector, state, images, plan, i, config)
         bad = {name: (~jnp.isfinite(value)).astype(jnp.float32) for name, value in metrics.items()}
         is_first = (totals.first_bad_step < 0) & jnp.stack([value.any() for value in bad.values()]).any()
         return state, Totals(

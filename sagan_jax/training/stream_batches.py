@@ -26,8 +26,8 @@ from sagan_jax.data.photographs import Photographs
 from sagan_jax.errors import UserError
 from sagan_jax.training.plan import Plan
 
-GROUP_BYTES = 2**29  # of decoded photographs whose patches are shuffled together; two groups are in memory at a time
-THREADS = 8  # that decode
+_GROUP_BYTES = 2**29  # of decoded photographs whose patches are shuffled together; two groups are in memory at a time
+_THREADS = 8  # that decode
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def open_epoch(stream: Stream, plan: Plan, seed: int, epoch: int, sharding: Shar
         UserError: If there are fewer photographs to cut than hosts.
     """
     steps, batch_size = plan.order.shape
-    photographs, threads = stream.photographs, min(THREADS, os.cpu_count() or 1)
+    photographs, threads = stream.photographs, min(_THREADS, os.cpu_count() or 1)
     sharding = jnp.zeros(()).sharding if sharding is None else sharding
     columns = _own_columns(sharding, batch_size)
     if stream.patches is None:
@@ -79,7 +79,7 @@ def open_epoch(stream: Stream, plan: Plan, seed: int, epoch: int, sharding: Shar
         host, hosts = (0, 1) if sharding.is_fully_addressable else (jax.process_index(), jax.process_count())
         rng = np.random.default_rng((seed, epoch))
         order = _own_photographs(photographs, stream.patches, steps * len(columns), rng, host, hosts)
-        group = max(2, GROUP_BYTES // (int(photographs.sizes.prod(axis=1).max()) * photographs.channels))
+        group = max(2, _GROUP_BYTES // (int(photographs.sizes.prod(axis=1).max()) * photographs.channels))
         decoded = grain.MapDataset.source(photographs.take(order)).to_iter_dataset(grain.ReadOptions(threads, group))
         groups = decoded.batch(group, drop_remainder=False, batch_fn=list)
         images = grain.experimental.FlatMapIterDataset(groups, Deal(stream.patches, rng))

@@ -106,7 +106,7 @@ def fit_stream(
             # so does the step compile to the program that it is from memory, which gives the same bits.
             own = jnp.broadcast_to(jnp.arange(config.batch_size), (steps, config.batch_size))
             placed = device.put(plan._replace(order=own), everywhere)
-            state, metrics = stream_epoch(detector, state, batches, placed, step, epoch, progress)
+            state, metrics = _stream_epoch(detector, state, batches, placed, step, epoch, progress)
             batches.close()
             if epoch + 1 < config.epochs:  # decoding begins while the caller still scores and saves this epoch
                 plan = plan_configured_epoch(key, epoch + 1, count, config)
@@ -116,7 +116,7 @@ def fit_stream(
         batches.close()
 
 
-def stream_epoch(
+def _stream_epoch(
     detector: Detector,
     state: State,
     batches: Iterator[Array],

@@ -144,7 +144,7 @@ def fit_density(detector: Detector, state: State, images: Images, key: Array, co
     points = jnp.concatenate([place(space, normalise(batch)) for _, batch in batches(images)])
     bank = unit(points)
     terms = [
-        complexity(normalise(batch), points[start : start + len(batch)], *own_terms(detector, state, batch))
+        complexity(normalise(batch), points[start : start + len(batch)], *_own_terms(detector, state, batch))
         for start, batch in batches(viewed)
     ]
     target = bank_distance(bank, len(viewed), config.neighbours)
@@ -164,7 +164,7 @@ def choose_kept(
 
 
 @partial(jax.jit, static_argnames="detector")
-def own_terms(
+def _own_terms(
     detector: Detector, state: State, images: UInt8[Array, "batch height width channel"]
 ) -> tuple[Array, Array]:
     """The method's own R and L of uint8 images, `float32 [B]` each."""
@@ -182,7 +182,7 @@ def length(points: Float[Array, "n d"]) -> Float[Array, " n"]:
     return jnp.sqrt(jnp.square(points).sum(axis=-1) + 1e-12)
 
 
-def log_distance(cosines: Float[Array, "n neighbours"]) -> Float[Array, " n"]:
+def _log_distance(cosines: Float[Array, "n neighbours"]) -> Float[Array, " n"]:
     """Logarithm of the mean distance on the unit sphere."""
     return jnp.log(jnp.sqrt(jnp.maximum(2.0 - 2.0 * cosines, 1e-6)).mean(axis=-1))
 
@@ -191,7 +191,7 @@ def nearest_distance(
     bank: Float[Array, "n d"], points: Float[Array, "batch d"], neighbours: int
 ) -> Float[Array, " batch"]:
     """Log distance of unit vectors to the nearest of the bank's."""
-    return log_distance(jax.lax.top_k(points @ bank.T, neighbours)[0])  # [B, N] -> [B, neighbours]
+    return _log_distance(jax.lax.top_k(points @ bank.T, neighbours)[0])  # [B, N] -> [B, neighbours]
 
 
 def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Float[Array, " count"]:
@@ -201,7 +201,7 @@ def bank_distance(bank: Float[Array, "n d"], count: int, neighbours: int) -> Flo
         cosines = (bank @ bank[index]).at[index].set(-1.0)  # an image is not its own neighbour
         return jax.lax.top_k(cosines, neighbours)[0]
 
-    return log_distance(jax.lax.map(one, jnp.arange(count), batch_size=FEATURE_BATCH))
+    return _log_distance(jax.lax.map(one, jnp.arange(count), batch_size=FEATURE_BATCH))
 
 
 @jax.jit

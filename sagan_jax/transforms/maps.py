@@ -13,7 +13,7 @@ from sagan_jax.config import MapKind
 from sagan_jax.detector import Detector, Scores, State, Statistics
 from sagan_jax.errors import UserError
 
-SMOOTHING = 1 / 32  # standard deviation of the blur, in sides of the image
+_SMOOTHING = 1 / 32  # standard deviation of the blur, in sides of the image
 
 
 @lru_cache(maxsize=32)
@@ -43,7 +43,7 @@ def mapped(detector: Detector, kind: MapKind) -> Detector:
             return scores.latent.sum(), scores
 
         gradient, scores = jax.grad(latent, has_aux=True)(images)  # [B, H, W, C]
-        return scores._replace(map=blur_mirrored(jnp.abs(gradient).mean(axis=-1), SMOOTHING * images.shape[1]))
+        return scores._replace(map=blur_mirrored(jnp.abs(gradient).mean(axis=-1), _SMOOTHING * images.shape[1]))
 
     return detector._replace(score=score)
 

@@ -22,7 +22,7 @@ from sagan_jax.ops.cells import cell_means
 
 FEATURE_BATCH = 100
 """Images processed at once while fitting."""
-LARGEST_SIDE = 32
+_LARGEST_SIDE = 32
 """Side in pixels that larger images are averaged down to before patches are taken."""
 THRESHOLD = 0.25
 """Responses of a filter below this count as zero."""
@@ -91,7 +91,7 @@ def features(
 
 def shrink(images: Array) -> Array:
     """Images averaged down to 32 pixels if they are larger."""
-    factor = images.shape[1] // LARGEST_SIDE
+    factor = images.shape[1] // _LARGEST_SIDE
     return mean_pool(images, factor) if factor > 1 else images
 
 
@@ -105,10 +105,10 @@ def fit_space(images: Images, key: Array, config: DensityConfig) -> Space:
     """Fits filters and directions to uint8 images."""
     filter_key, view_key, direction_key = jax.random.split(key, 3)
     images = jnp.concatenate([shrink(normalise(batch)) for _, batch in batches(images)])
-    kernel, offset = fit_filters(images, filter_key, config)
+    kernel, offset = _fit_filters(images, filter_key, config)
     measured = jnp.concatenate([features(kernel, offset, batch) for _, batch in batches(images)])  # [N, F]
     views = [
-        describe_views(kernel, offset, batch, jax.random.fold_in(view_key, start)) for start, batch in batches(images)
+        _describe_views(kernel, offset, batch, jax.random.fold_in(view_key, start)) for start, batch in batches(images)
     ]
     first, second = (jnp.concatenate(view) for view in zip(*views, strict=True))
     mean, directions = fit_directions(measured, first, second, direction_key, config.components, config.directions)
@@ -116,14 +116,14 @@ def fit_space(images: Images, key: Array, config: DensityConfig) -> Space:
 
 
 @jax.jit
-def describe_views(kernel: Array, offset: Array, images: Array, key: Array) -> tuple[Array, Array]:
+def _describe_views(kernel: Array, offset: Array, images: Array, key: Array) -> tuple[Array, Array]:
     """Features of two views of each image."""
     first, second = jax.random.split(key)
     return features(kernel, offset, view(images, first)), features(kernel, offset, view(images, second))
 
 
 @partial(jax.jit, static_argnames="config")
-def fit_filters(images: Array, key: Array, config: DensityConfig) -> tuple[Array, Array]:
+def _fit_filters(images: Array, key: Array, config: DensityConfig) -> tuple[Array, Array]:
     """Spherical k-means on whitened patches: a convolution's kernel, and what it gives for the mean patch."""
     place_key, start_key = jax.random.split(key)
     size, count = config.patch, config.patches

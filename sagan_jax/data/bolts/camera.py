@@ -10,7 +10,7 @@ from scipy import ndimage
 from sagan_jax.data.bolts.surface import Field, Surface, hollow, ramp
 
 SENSOR = 128  # smaller pictures are this one, reduced
-COVERAGE = 0.25  # of a pixel that must be abnormal for its mask to say so; the most abnormal pixel always does
+_COVERAGE = 0.25  # of a pixel that must be abnormal for its mask to say so; the most abnormal pixel always does
 
 
 class Camera(NamedTuple):
@@ -188,4 +188,4 @@ def develop(
     coverage = np.asarray(covered)
     if size != sensor:
         photograph = photograph.resize((size, size), Image.Resampling.BOX)
-    return np.array(photograph), (coverage > 0) & (coverage >= min(COVERAGE, coverage.max()))
+    return np.array(photograph), (coverage > 0) & (coverage >= min(_COVERAGE, coverage.max()))

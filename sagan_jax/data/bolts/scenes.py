@@ -41,7 +41,7 @@ from sagan_jax.errors import UserError
 KINDS: tuple[str, ...] = ("missing", "broken", "cracked", "loose", "foreign")
 PARTS: tuple[str, ...] = ("train", "test_normal", "test_abnormal")
 SITES: tuple[str, ...] = get_args(Site)
-SETS: dict[str, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
+_SETS: dict[str, str] = {"station": "bolts at a station (synthetic)", "field": "bolts (synthetic)"}
 VERSION: dict[str, int] = {"station": 1, "field": 2}  # part of a cache file's name; raised whenever a picture changes
 
 
@@ -167,7 +167,7 @@ def _split(site: str, images: np.ndarray, masks: np.ndarray, counts: dict[str, i
     kinds = ["good"] * normal + [KINDS[index % len(KINDS)] for index in range(abnormal)]
     ids = [f"{part}/{index:05d}" for part in PARTS for index in range(counts[part])]
     return Split(
-        name=SETS[site],
+        name=_SETS[site],
         abnormal="damaged",
         train=images[:train],
         train_ids=np.array(ids[:train]),

@@ -10,7 +10,7 @@ from sagan_jax.data.bolts.anomalies import Severity
 from sagan_jax.data.bolts.camera import Camera
 from sagan_jax.data.bolts.cover import Condition, Subject
 
-CONDITION = Condition(
+_CONDITION = Condition(
     chips=(1.5, 3.2),
     rust=(1.0, 3.2),
     bolt_rust=(-1.3, -0.7),
@@ -68,7 +68,7 @@ def at_station(seed: int, rng: np.random.Generator) -> tuple[Subject, Camera]:
     subject = Subject(
         design=np.random.default_rng([seed, PART]),
         wear=rng,
-        condition=CONDITION,
+        condition=_CONDITION,
         severity=SEVERITY,
         reach=2.2 * rig.zoom + 1.5,
         turned=rng.normal(0, 0.08),
