@@ -111,7 +111,9 @@ def test_patches_that_were_streamed_are_not_continued_from_memory_in_another_ord
         f"--out={tmp_path / 'r'}",
     ]
     assert main([*train, "--epochs=1", "--streaming=always"]) == 0
+    before = (tmp_path / "r/config.json").read_bytes()
     assert main([*train, "--epochs=2", "--resume", "--streaming=never"]) == 2
+    assert (tmp_path / "r/config.json").read_bytes() == before
     assert "streamed from disk so far; continue it with --streaming=always" in capsys.readouterr().err
     assert main([*train, "--epochs=1", "--resume", "--streaming=never"]) == 0  # nothing is left to train
     assert main([*train, "--epochs=2", "--resume", "--streaming=always"]) == 0

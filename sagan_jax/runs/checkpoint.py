@@ -143,13 +143,6 @@ def epochs(checkpoints: Checkpoints) -> list[int]:
     return sorted(checkpoints.manager.all_steps())
 
 
-def _epoch_of(checkpoints: Checkpoints, which: str | SupportsIndex) -> int:
-    if isinstance(which, str):
-        require(which in ("last", "best"), "the epoch", which, "'last', 'best' or a number")
-        return epochs(checkpoints)[-1] if which == "last" else checkpoints.manager.best_step()
-    return operator.index(which)
-
-
 def restore(checkpoints: Checkpoints, like: State, which: str | SupportsIndex = "last") -> Checkpoint:
     """Reads a checkpoint back.
 
@@ -169,7 +162,11 @@ def restore(checkpoints: Checkpoints, like: State, which: str | SupportsIndex = 
     there = epochs(checkpoints)
     if not there:
         raise UserError(f"there is no checkpoint in {manager.directory}")
-    epoch = _epoch_of(checkpoints, which)
+    if isinstance(which, str):
+        require(which in ("last", "best"), "the epoch", which, "'last', 'best' or a number")
+        epoch = there[-1] if which == "last" else manager.best_step()
+    else:
+        epoch = operator.index(which)
     if epoch not in there:
         raise UserError(f"there is no checkpoint of epoch {epoch} in {manager.directory}; there is one of {there}")
     try:

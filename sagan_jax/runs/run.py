@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,13 @@ from sagan_jax import device, run_folder
 from sagan_jax.config import OutputConfig
 from sagan_jax.data.split import take
 from sagan_jax.device import Machine
-from sagan_jax.errors import UserError
 from sagan_jax.runs.evaluate import evaluate
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained, check_folder, end_epoch, finish, first_state, open_run
 from sagan_jax.runs.write import write
 from sagan_jax.training.loop import fit
 from sagan_jax.training.progress import progress_bar
-from sagan_jax.training.streaming import WAITING, Stream, fit_stream, fitted_images, training_images
+from sagan_jax.training.streaming import Stream, fit_stream, fitted_images, training_images
 
 
 def run(
@@ -70,12 +69,10 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
         return fitted_images(images, training)
 
     with (
-        open_run(prepared, folder, machine, output) as state,
+        open_run(prepared, folder, machine, output, streams=isinstance(images, Stream)) as state,
         progress_bar(training.epochs, training.batch_size) as progress,
     ):
         start, done = (state.last.state, state.last.epoch) if state.last else (first_state(prepared), 0)
-        if done < training.epochs:
-            _check_reading(state.history, isinstance(images, Stream))
         started = time.monotonic()
         options: Any = {"first_epoch": done, "progress": progress, "mesh": machine.mesh}
         if isinstance(images, Stream):
@@ -86,10 +83,3 @@ def train(prepared: Prepared, folder: Path, machine: Machine, output: OutputConf
             state = end_epoch(state, normal, epoch, learned, metrics, time.monotonic() - started)
             started = time.monotonic()
         return finish(state)
-
-
-def _check_reading(history: Sequence[Mapping[str, Any]], streams: bool) -> None:
-    """Raises UserError if a run that continues would get its images in another order than before: patches have two."""
-    if history and (WAITING in history[-1]) != streams:
-        before, flag = ("kept in memory", "never") if streams else ("streamed from disk", "always")
-        raise UserError(f"the run's images were {before} so far; continue it with --streaming={flag}")

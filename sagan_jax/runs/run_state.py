@@ -23,6 +23,7 @@ from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, VALIDATION, Ch
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.scoring_weights import keep_weights
 from sagan_jax.training.plan import steps_of_epoch
+from sagan_jax.training.streaming import WAITING
 
 
 class Trained(NamedTuple):
@@ -58,8 +59,21 @@ def check_folder(folder: Path, output: OutputConfig) -> None:
 
 
 @contextmanager
-def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: OutputConfig) -> Iterator[RunState]:
-    """Opens a run's checkpoints and writes its configuration; yields the run as its last epoch left it."""
+def open_run(
+    prepared: Prepared, folder: Path, machine: device.Machine, output: OutputConfig, *, streams: bool = False
+) -> Iterator[RunState]:
+    """Opens a run's checkpoints and writes its configuration; yields the run as its last epoch left it.
+
+    Args:
+        prepared: What is run.
+        folder: Where it goes.
+        machine: What it computes on.
+        output: What is kept of it.
+        streams: Whether its images are streamed from disk. Patches then come in another order than from memory.
+
+    Raises:
+        UserError: If the run that is there cannot be continued so; its folder stays as it is.
+    """
     with checkpoint.open_checkpoints(folder / "checkpoints", prepared.identity, output.keep) as checkpoints:
         last = checkpoint.restore(checkpoints, prepared.like) if checkpoint.epochs(checkpoints) else None
         done = last.epoch if last else 0
@@ -70,6 +84,9 @@ def open_run(prepared: Prepared, folder: Path, machine: device.Machine, output: 
                 "the run's epochs were not scored by the reference protocol, which picks the best of them; "
                 "start a new run with --protocol=both"
             )
+        if history and done < prepared.training.epochs and (WAITING in history[-1]) != streams:
+            before, flag = ("kept in memory", "never") if streams else ("streamed from disk", "always")
+            raise UserError(f"the run's images were {before} so far; continue it with --streaming={flag}")
         if device.is_first_host():
             _tell_of_more_epochs(folder, prepared.training.epochs)
             settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
