@@ -46,7 +46,7 @@ class Damage:
         from sagan_jax.data.digits import load_digits
         from sagan_jax.data.folder import load_folder
         from sagan_jax.detector import normalise
-        from sagan_jax.methods.corruption import damage, other_light
+        from sagan_jax.methods.synthetic_damage import damage, other_light
 
         folder = self.data and load_folder(self.data, size=self.size)[0]
         images = folder.train if folder else load_digits(self.size).images

@@ -133,9 +133,9 @@ class Score:
         from sagan_jax.inspection.ray_verdicts import require_ray
 
         require_ray()
-        from sagan_jax.data.object_store import list_photographs
+        from sagan_jax.data.object_store import list_source_files
 
-        return list_photographs(self.images, standard_input)
+        return list_source_files(self.images, standard_input)
 
     def _judge(self, files: list[Any], opened: "_Opened") -> Iterator[Any]:
         """The verdicts on the files, in order."""

@@ -97,7 +97,7 @@ def load_folder(
         test_ids=_ids(test, listing.root),
         test_kinds=np.array(kinds, dtype=np.str_),
         test_masks=None if listing.test_masks is None else _masks(test, loading),
-        test_marked=None if listing.test_masks is None else np.array([item.is_marked for item in test], bool),
+        test_mask_known=None if listing.test_masks is None else np.array([item.mask_known for item in test], bool),
         patches=patches,
         reading=reading,
         notes=(*_notes_on_copies(train), *_notes_on_light(train, found_white), *_notes(listing, test, loading)),
@@ -161,14 +161,14 @@ def _notes(listing: Listing, test: list[LoadedFile], loading: Loading) -> Iterat
     if loading.size is not None and masked:
         height, width = loading.size
         yield f"masks are reduced to {height} x {width}: a pixel is abnormal if anything marked falls on it"
-    if listing.test_masks is not None and (unmarked := [item for item in test if not item.is_marked]):
-        kinds = Counter(str(item.kind) for item in unmarked)
+    if listing.test_masks is not None and (unknown := [item for item in test if not item.mask_known]):
+        kinds = Counter(str(item.kind) for item in unknown)
         counts = ", ".join(f"{printable(kind)} {count}" for kind, count in kinds.items())
         yield (
-            f"{len(unmarked)} of {len(unmarked) + len(masked)} abnormal test images have no mask that can be used and "
+            f"{len(unknown)} of {len(unknown) + len(masked)} abnormal test images have no mask that can be used and "
             f"count in image-level metrics alone: {counts}"
         )
-    if 2 * len(wide := [item.path.name for item in masked if item.marked > 0.5]) > len(masked):
+    if 2 * len(wide := [item.path.name for item in masked if item.marked_share > 0.5]) > len(masked):
         yield (
             f"the masks of {len(wide)} of {len(masked)} images mark more than half of them ({few(wide)}); what is not "
             "black counts as abnormal: turn the masks over if black is what is abnormal in them"

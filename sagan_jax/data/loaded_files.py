@@ -51,7 +51,7 @@ class LoadedFile(NamedTuple):
         mask_paths: Of an abnormal image, the files that mark what is abnormal in it.
         image: The image, if it is kept.
         mask: Where it is abnormal, if it is kept.
-        marked: The share of its pixels that the mask marks.
+        marked_share: The part of its pixels that the mask marks, 0 to 1.
         halved: Whether the mask has soft greys, so that only what is half white counts.
         bad_mask: A mask that could not be used.
     """
@@ -64,12 +64,12 @@ class LoadedFile(NamedTuple):
     mask_paths: tuple[Path, ...] | None
     image: UInt8[np.ndarray, "height width channel"] | None
     mask: Bool[np.ndarray, "height width"] | None
-    marked: float
+    marked_share: float
     halved: bool
     bad_mask: BadFile | None
 
     @property
-    def is_marked(self) -> bool:
+    def mask_known(self) -> bool:
         """Whether it is known what is abnormal in the image."""
         return self.kind in (None, "good") or self.mask_paths is not None
 
@@ -100,11 +100,11 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, loa
         raise UnusableFile(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
     digest = _digest(image)
     brightest = int(np.max(image.getextrema()))
-    mask, marked, halved, bad_mask = None, 0.0, False, None
+    mask, marked_share, halved, bad_mask = None, 0.0, False, None
     if mask_paths is not None:
         try:
             mask, halved = decode_mask(mask_paths, image_shape=size)
-            marked = float(mask.mean())
+            marked_share = float(mask.mean())
         except UnusableFile as error:
             mask_paths, bad_mask = None, BadFile(error.path, error.reason)
     kept = None
@@ -124,7 +124,7 @@ def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, loa
         mask_paths=mask_paths,
         image=kept,
         mask=mask if loading.keep else None,
-        marked=marked,
+        marked_share=marked_share,
         halved=halved,
         bad_mask=bad_mask,
     )

@@ -29,7 +29,7 @@ class StorePlace(NamedTuple):
     prefix: str
 
 
-class Photograph(NamedTuple):
+class SourceFile(NamedTuple):
     """A file to score, by the name that its verdict has.
 
     Attributes:
@@ -51,7 +51,7 @@ class Photograph(NamedTuple):
         return self.place.root + self.name.removeprefix(self.place.prefix)
 
 
-def list_photographs(named: Sequence[str], stdin: Callable[[], bytes]) -> list[Photograph]:
+def list_source_files(named: Sequence[str], stdin: Callable[[], bytes]) -> list[SourceFile]:
     """The files that a command line names, as `sagan_jax.data.file_list.list_files` does, and those that URLs name.
 
     A URL may name a file or what is a folder in its store, which is searched as a folder on a disk is.
@@ -59,12 +59,12 @@ def list_photographs(named: Sequence[str], stdin: Callable[[], bytes]) -> list[P
     Raises:
         UserError: As `list_files`, or if there is no such store or it cannot be searched.
     """
-    files: list[Photograph] = []
+    files: list[SourceFile] = []
     for name in names_in(named, stdin):
         if _is_url(name):
             files += _images_in_store(name)
         else:
-            files += [Photograph(os.fspath(path), None) for path in files_of(name)]
+            files += [SourceFile(os.fspath(path), None) for path in files_of(name)]
     return files
 
 
@@ -73,7 +73,7 @@ def _is_url(name: str) -> bool:
     return "://" in name
 
 
-def _images_in_store(url: str) -> list[Photograph]:
+def _images_in_store(url: str) -> list[SourceFile]:
     """The file at a URL, or the images below it, sorted by their paths; hidden ones and `COPIES` are left out.
 
     What has the suffix of an image is a file without a question to the store: there may be a long list of such.
@@ -87,7 +87,7 @@ def _images_in_store(url: str) -> list[Photograph]:
         base = place.root + unquote(parts.path).rstrip("/")
         a_file = not url.endswith("/") and Path(parts.path).suffix.lower() in IMAGE_SUFFIXES
         if a_file or opened.get_file_info(base or "/").type != fs.FileType.Directory:
-            return [Photograph(place.prefix + base.removeprefix(place.root), place)]
+            return [SourceFile(place.prefix + base.removeprefix(place.root), place)]
         found = opened.get_file_info(fs.FileSelector(base or "/", recursive=True))
         paths = sorted(
             info.path
@@ -96,7 +96,7 @@ def _images_in_store(url: str) -> list[Photograph]:
             and not any(part.startswith(".") or part in COPIES for part in info.path[len(base) + 1 :].split("/"))
         )
         return [
-            Photograph(place.prefix + path.removeprefix(place.root), place) for path in paths if _is_image(opened, path)
+            SourceFile(place.prefix + path.removeprefix(place.root), place) for path in paths if _is_image(opened, path)
         ]
     except (OSError, pa.ArrowException, ValueError) as error:
         raise UserError(f"{printable(url)} cannot be searched: {one_line(str(error))}") from error

@@ -46,8 +46,8 @@ class Split(NamedTuple):
         test_ids: The ids of ``test``.
         test_kinds: What is wrong with each of ``test`` in a word, "good" for normal ones; None if unknown.
         test_masks: True where an image is abnormal; None if there are no masks.
-        test_marked: Whether ``test_masks`` says what is abnormal in an image, or nothing is; pixel metrics leave the
-            others out. None if they use all.
+        test_mask_known: Whether ``test_masks`` says what is abnormal in an image, or nothing is. Pixel metrics leave
+            the others out. None if they use all.
         patches: How ``train`` and ``test``, then photographs of any size, are cut; None if they are taken whole.
         reading: How image files were read, and how later ones must be.
         groups: Which of ``train`` are held out together; None if each is held out on its own.
@@ -63,7 +63,7 @@ class Split(NamedTuple):
     test_ids: Shaped[np.ndarray, " m"]
     test_kinds: Shaped[np.ndarray, " m"] | None = None
     test_masks: Bool[np.ndarray, "m height width"] | Masks | None = None
-    test_marked: Bool[np.ndarray, " m"] | None = None
+    test_mask_known: Bool[np.ndarray, " m"] | None = None
     patches: Patches | None = None
     reading: Reading = USUAL
     groups: Groups | None = None
@@ -174,7 +174,7 @@ def thinned(split: Split, train_images: int | None = None, test_images: int | No
         test_ids=split.test_ids[test],
         test_kinds=None if split.test_kinds is None else split.test_kinds[test],
         test_masks=None if split.test_masks is None else take(split.test_masks, test),
-        test_marked=None if split.test_marked is None else split.test_marked[test],
+        test_mask_known=None if split.test_mask_known is None else split.test_mask_known[test],
     )
 
 

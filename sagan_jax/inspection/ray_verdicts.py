@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagan_jax.config import Device
-from sagan_jax.data.object_store import Photograph, read_from_store
+from sagan_jax.data.object_store import SourceFile, read_from_store
 from sagan_jax.errors import UserError, one_line
 from sagan_jax.inspection.verdicts import Verdict, judge_files
 from sagan_jax.methods.table import own_method
@@ -118,7 +118,7 @@ def started(address: str) -> Iterator[None]:
 
 def judge_on_ray(
     address: str,
-    files: Sequence[Photograph],
+    files: Sequence[SourceFile],
     run: Path,
     threshold: float,
     *,
@@ -149,7 +149,7 @@ def judge_on_ray(
 
 
 def _plan(
-    files: Sequence[Photograph], run: Path, threshold: float, patches: bool, device: Device, method: str | None
+    files: Sequence[SourceFile], run: Path, threshold: float, patches: bool, device: Device, method: str | None
 ) -> Any:
     """The data set of Ray's whose rows are verdicts; nothing is done before they are asked for."""
     import ray
@@ -186,7 +186,7 @@ def _plan(
         )
 
 
-def files_block(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table":
+def files_block(files: Sequence[SourceFile], start: int, stop: int) -> "pa.Table":
     """The table of some of the files, as an actor takes it: `number`, `uri` of an object store or "", `path`."""
     import pyarrow as pa
 
@@ -200,7 +200,7 @@ def files_block(files: Sequence[Photograph], start: int, stop: int) -> "pa.Table
     )
 
 
-def _in_order(judged: Any, files: Sequence[Photograph], threshold: float) -> Iterator[Verdict]:
+def _in_order(judged: Any, files: Sequence[SourceFile], threshold: float) -> Iterator[Verdict]:
     """The rows of that data set as verdicts; each must be there, and in its place."""
     from ray.exceptions import RayError, UserCodeException
 

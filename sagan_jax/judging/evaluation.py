@@ -115,7 +115,7 @@ def score_test(
 
 def _judgeable(pixels: PixelCounts, split: Split) -> PixelCounts | None:
     """The pixels of the images whose marks are known; None if they are all of one kind."""
-    counted = counted_only(pixels, split.test_marked)
+    counted = counted_only(pixels, split.test_mask_known)
     return counted if has_both_kinds(counted) else None
 
 

@@ -139,7 +139,7 @@ def judge_floor(
         "auroc_worst": summarise(split.test_labels, found.worst).auroc,
         "auroc_mean": summarise(split.test_labels, found.mean).auroc,
     }
-    if masked and has_both_kinds(pixels := counted_only(joined(counts), split.test_marked)):
+    if masked and has_both_kinds(pixels := counted_only(joined(counts), split.test_mask_known)):
         metrics["pixel_auroc"] = summarise_pixels(pixels)["pixel_auroc"]
     return {"floor": {name: interval._asdict() for name, interval in metrics.items()}}
 

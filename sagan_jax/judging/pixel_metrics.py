@@ -92,11 +92,11 @@ def joined(parts: Sequence[PixelCounts]) -> PixelCounts:
     return PixelCounts(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
-def counted_only(counts: PixelCounts, marked: Bool[np.ndarray, " image"] | None) -> PixelCounts:
+def counted_only(counts: PixelCounts, known: Bool[np.ndarray, " image"] | None) -> PixelCounts:
     """The counts, with zeros in the rows of images without a mask; None leaves all."""
-    if marked is None:
+    if known is None:
         return counts
-    return PixelCounts(*(field * marked.reshape(-1, *[1] * (field.ndim - 1)) for field in counts))
+    return PixelCounts(*(field * known.reshape(-1, *[1] * (field.ndim - 1)) for field in counts))
 
 
 def is_counted(counts: PixelCounts) -> Bool[np.ndarray, " image"]:

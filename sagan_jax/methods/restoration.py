@@ -33,13 +33,13 @@ from sagan_jax.methods.adversarial import (
     generator_loss,
     reconstruction_gan,
 )
-from sagan_jax.methods.corruption import damage, other_light
 from sagan_jax.methods.dcgan import Discriminator, check_image_shape
 from sagan_jax.methods.feature_distance import gather_features, unfamiliar
 from sagan_jax.methods.layers import ARITHMETIC, NEW_SHARE
 from sagan_jax.methods.losses import absolute_error, squared_error
 from sagan_jax.methods.normal_images import Normal, no_normal, normal_fit
 from sagan_jax.methods.repair_map import abnormality, readings, unexplained
+from sagan_jax.methods.synthetic_damage import damage, other_light
 
 _DICE = 0.3
 """Weight of the Dice loss beside the cross-entropy of the damage channel."""

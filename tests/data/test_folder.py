@@ -178,7 +178,7 @@ def test_masks_that_cannot_be_believed_are_refused_or_skipped_without_their_imag
     data, bad = load_folder(mvtec, size=8, on_bad="skip", memory=memory)
     assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
     assert data.test_masks is not None
-    assert data.test_marked.tolist() == [True, True, True, False]
+    assert data.test_mask_known.tolist() == [True, True, True, False]
     assert not data.test_masks[3].any()
     assert [file.path.name for file in bad] == ["001_mask.png"]
     assert "1 of 3 abnormal test images have no mask that can be used" in data.notes[1]
@@ -191,7 +191,7 @@ def test_a_kind_without_masks_stays_in_the_test_set_and_out_of_pixel_metrics(mvt
     data, bad = load_folder(mvtec, size=8)
     assert bad == []
     assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
-    assert data.test_marked.tolist() == [True, False, True, True]
+    assert data.test_mask_known.tolist() == [True, False, True, True]
 
 
 def test_masks_may_be_called_as_their_images_and_may_be_several(mvtec):
@@ -204,7 +204,7 @@ def test_masks_may_be_called_as_their_images_and_may_be_several(mvtec):
     (truth / "nothing").mkdir()
     for memory in (math.inf, 0.0):
         data, unread = load_folder(mvtec, size=(20, 30), memory=memory)
-        assert data.test_marked.all()
+        assert data.test_mask_known.all()
         assert data.test_masks is not None
         np.testing.assert_array_equal(data.test_masks[1], (mark(0) | mark(3)) > 0)
         np.testing.assert_array_equal(data.test_masks[2], mark(0) > 0)
@@ -221,7 +221,7 @@ def test_the_layouts_words_may_be_in_capitals_and_what_is_not_used_is_named(mvte
     save(mvtec / "loose.png", picture(53))
     data, unread = load_folder(mvtec, size=8)
     assert data.test_kinds.tolist() == ["good", "a_scratch", "broken", "broken"]
-    assert data.test_marked.all()
+    assert data.test_mask_known.all()
     assert [str(file.path.relative_to(mvtec)) for file in unread] == [
         "validation",
         "loose.png",
@@ -434,7 +434,7 @@ def test_accents_may_be_taken_apart_in_the_names_of_masks_as_macos_does(mvtec):
         (mvtec / name).rename((mvtec / name).with_name(new))
     data, unread = load_folder(mvtec, size=8)
     assert unread == []
-    assert data.test_marked.all()
+    assert data.test_mask_known.all()
 
 
 def test_two_images_do_not_share_a_mask_because_their_names_differ_in_the_suffix_alone(mvtec):

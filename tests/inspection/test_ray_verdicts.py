@@ -15,7 +15,7 @@ from photographs import picture, save
 from sagan_jax.cli import main
 from sagan_jax.data.file_list import images_below
 from sagan_jax.data.image_file import decode
-from sagan_jax.data.object_store import Photograph, list_photographs, read_from_store
+from sagan_jax.data.object_store import SourceFile, list_source_files, read_from_store
 from sagan_jax.errors import UserError
 from sagan_jax.inspection.ray_verdicts import Judge, files_block
 from sagan_jax.inspection.verdict_file import cells
@@ -150,7 +150,7 @@ def test_an_actor_scores_a_block_as_one_machine_does(run, photographs, of_one_ma
     contents = {os.fspath(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
     expected = rows_of(of_one_machine[1])
     judge = Judge(contents, float(expected[0]["threshold"]), "cpu", "mean_detector:METHOD")
-    files = [*list_photographs([str(photographs), photographs.as_uri()], bytes), Photograph("gone.png", None)]
+    files = [*list_source_files([str(photographs), photographs.as_uri()], bytes), SourceFile("gone.png", None)]
     found = judge(files_block(files, 7, len(files)))
     assert found["number"].to_pylist() == list(range(7, 7 + len(files) - 7))
     by_name = {row["file"]: row for row in expected}
@@ -161,16 +161,16 @@ def test_an_actor_scores_a_block_as_one_machine_does(run, photographs, of_one_ma
 
 
 def test_a_url_is_searched_as_a_folder_is(photographs):
-    found = list_photographs([photographs.as_uri()], bytes)
+    found = list_source_files([photographs.as_uri()], bytes)
     assert sorted(file.path for file in found) == sorted(map(str, images_below(photographs)))
     assert len(found) == FILES
-    (listed,) = list_photographs(["-"], f"file://{photographs}/0/000.png\n".encode)
+    (listed,) = list_source_files(["-"], f"file://{photographs}/0/000.png\n".encode)
     assert listed.name == f"file://{photographs}/0/000.png"
     assert read_from_store(listed.place.uri, listed.path) == (photographs / "0/000.png").read_bytes()
-    (escaped,) = list_photographs([f"{(photographs / '1').as_uri()}/a%20b%23c%2520d.png"], bytes)
+    (escaped,) = list_source_files([f"{(photographs / '1').as_uri()}/a%20b%23c%2520d.png"], bytes)
     assert escaped.path == f"{photographs}/1/a b#c%20d.png"
     with pytest.raises(UserError, match=r"nothing://at/all cannot be searched: .*nothing"):
-        list_photographs(["nothing://at/all"], bytes)
+        list_source_files(["nothing://at/all"], bytes)
 
 
 def test_a_file_in_a_store_that_cannot_be_read_says_why(photographs):

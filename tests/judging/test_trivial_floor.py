@@ -79,12 +79,12 @@ def test_a_run_has_the_floor_of_its_own_images_beside_the_networks_figure():
 
 def test_the_floor_counts_no_pixels_of_images_that_nobody_marked():
     split, kept, held_out = make_split(), np.arange(4, 20), np.arange(4)
-    masks, marked = split.test_masks.copy(), np.arange(10) < 9
+    masks, known = split.test_masks.copy(), np.arange(10) < 9
     masks[9] = False  # the last image has no mask
-    unmarked = judge_floor(split._replace(test_masks=masks, test_marked=marked), kept, held_out)["floor"]
+    judged = judge_floor(split._replace(test_masks=masks, test_mask_known=known), kept, held_out)["floor"]
     gone = split._replace(test=split.test[:9], test_labels=split.test_labels[:9], test_masks=masks[:9])
-    assert unmarked["pixel_auroc"] == judge_floor(gone, kept, held_out)["floor"]["pixel_auroc"]
-    assert unmarked["auroc_worst"] == judge_floor(split, kept, held_out)["floor"]["auroc_worst"]
+    assert judged["pixel_auroc"] == judge_floor(gone, kept, held_out)["floor"]["pixel_auroc"]
+    assert judged["auroc_worst"] == judge_floor(split, kept, held_out)["floor"]["auroc_worst"]
 
 
 def test_the_floor_is_left_out_with_a_word_of_patches_and_without_one_where_nothing_can_be_told():

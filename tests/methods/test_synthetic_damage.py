@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from sagan_jax.config import RestorationConfig
 from sagan_jax.errors import UserError
-from sagan_jax.methods.corruption import damage, other_light
+from sagan_jax.methods.synthetic_damage import damage, other_light
 from sagan_jax.ops.blur import gaussian
 
 DAMAGE = jax.jit(damage, static_argnames="config")
