@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sagan_jax.data.image_format import COPIES, is_image
+from sagan_jax.data.image_format import is_image, is_passed_over
 from sagan_jax.errors import UserError, printable
 
 _MARKS = {  # what a text may begin with, by the encoding it says; the longer ones first, for one begins like another
@@ -101,13 +101,12 @@ def read_list(listed: bytes) -> list[str]:
 def images_below(folder: Path) -> list[Path]:
     """The files in a folder and its folders that look like images, of formats that are not read too; sorted.
 
-    Hidden ones are left out, and the `COPIES` that systems make. A folder that cannot be read is among the files,
-    so that it is told of.
+    What `is_passed_over` is left out. A folder that cannot be read is among the files, so that it is told of.
     """
     found: list[Path] = []
     barred: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=lambda error: barred.append(Path(error.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in COPIES)
-        visible = (name for name in sorted(names) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_passed_over(name))
+        visible = (name for name in sorted(names) if not is_passed_over(name))
         found += [path for name in visible if is_image(path := Path(parent) / name)]
     return found + barred

@@ -15,7 +15,7 @@ UNREAD = (  # suffixes of images that are not read: named, never passed over
     *(".raw", ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef"),
     *(".srw", ".3fr", ".fff", ".iiq", ".mos", ".erf", ".kdc", ".dcr", ".mrw", ".rwl", ".x3f"),
 )
-COPIES = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")  # folders that systems make: thumbnails, deleted files
+_COPIES = ("@eaDir", "#recycle", "$RECYCLE.BIN", "__MACOSX")  # folders that systems make: thumbnails, deleted files
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc"), "HEIF")
 _BRANDS |= dict.fromkeys((b"mif1", b"msf1"), "HEIF")
 _MAGIC = {
@@ -53,6 +53,11 @@ def is_read(path: Path) -> bool:
     """Whether a file in a folder is taken for an image: by its suffix, and one without a known one by its bytes."""
     suffix = path.suffix.lower()
     return suffix in IMAGE_SUFFIXES or (suffix not in UNREAD and kind_of(path) in formats() and not is_raw(path))
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a search leaves out the file or folder of that name: it is hidden, or of the copies that systems make."""
+    return name.startswith(".") or name in _COPIES
 
 
 def has_image_suffix(path: Path) -> bool:

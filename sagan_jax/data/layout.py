@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sagan_jax.data.image_file import BadFile
-from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, formats, is_image, is_read
+from sagan_jax.data.image_format import IMAGE_SUFFIXES, formats, is_image, is_passed_over, is_read
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.normal_words import means_normal
 from sagan_jax.data.visa import scan_visa
@@ -197,10 +197,9 @@ def _told_of(unread: list[BadFile]) -> str:
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders, then all else, of a folder; sorted, without hidden ones and `COPIES`."""
+    """The folders, then all else, of a folder; sorted, without what `is_passed_over`."""
     try:
-        names = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        entries = [entry for entry in names if entry.name not in COPIES]
+        entries = sorted(entry for entry in folder.iterdir() if not is_passed_over(entry.name))
     except OSError as error:
         raise UserError(f"{printable(folder)}: not a folder that can be read ({error.strerror})") from None
     return [entry for entry in entries if entry.is_dir()], [entry for entry in entries if not entry.is_dir()]

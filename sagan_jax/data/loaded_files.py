@@ -14,7 +14,7 @@ from sagan_jax.data.image_format import kind_of
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.mask import decode_mask, reduce
 from sagan_jax.data.open_image import decoding_threads
-from sagan_jax.data.patches import Patches
+from sagan_jax.data.patches import Patches, too_small
 from sagan_jax.errors import UnusableFile
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ def load_files(listing: Listing, loading: Loading) -> tuple[list[LoadedFile], li
 def _read(path: Path, kind: str | None, mask_paths: tuple[Path, ...] | None, loading: Loading) -> LoadedFile:
     image = decode(path, loading.channels, loading.reading)
     size = (image.height, image.width)
-    if loading.patches is not None and min(size) < loading.patches.size:
-        side = loading.patches.size
-        raise UnusableFile(path, f"{size[0]} x {size[1]} is smaller than a patch of {side} x {side}")
+    if loading.patches is not None and (reason := too_small(*size, loading.patches.size)):
+        raise UnusableFile(path, reason)
     digest = _digest(image)
     brightest = int(np.max(image.getextrema()))
     mask, marked_share, halved, bad_mask = None, 0.0, False, None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sagan_jax.data.file_list import files_of, names_in
-from sagan_jax.data.image_format import COPIES, IMAGE_SUFFIXES, has_image_suffix, kind_of_bytes
+from sagan_jax.data.image_format import IMAGE_SUFFIXES, has_image_suffix, is_passed_over, kind_of_bytes
 from sagan_jax.errors import UnusableFile, UserError, one_line, printable
 
 _READS = 3  # of a file, for one may fail by chance
@@ -74,7 +74,7 @@ def _is_url(name: str) -> bool:
 
 
 def _images_in_store(url: str) -> list[SourceFile]:
-    """The file at a URL, or the images below it, sorted by their paths; hidden ones and `COPIES` are left out.
+    """The file at a URL, or the images below it, sorted by their paths; what `is_passed_over` is left out.
 
     What has the suffix of an image is a file without a question to the store: there may be a long list of such.
     """
@@ -92,8 +92,7 @@ def _images_in_store(url: str) -> list[SourceFile]:
         paths = sorted(
             info.path
             for info in found
-            if info.is_file
-            and not any(part.startswith(".") or part in COPIES for part in info.path[len(base) + 1 :].split("/"))
+            if info.is_file and not any(map(is_passed_over, info.path[len(base) + 1 :].split("/")))
         )
         return [
             SourceFile(place.prefix + path.removeprefix(place.root), place) for path in paths if _is_image(opened, path)

@@ -26,6 +26,11 @@ class Patches(NamedTuple):
         return (self.size, self.size, channels)
 
 
+def too_small(height: int, width: int, size: int) -> str:
+    """Why no patch of a size can be cut from an image of a height and width; "" if one can."""
+    return f"{height} x {width} is smaller than a patch of {size} x {size}" if min(height, width) < size else ""
+
+
 def windows(height: int, width: int, size: int, stride: int) -> Corners:
     """Top-left corners (row, column) of windows that cover an image to its edges, row by row.
 
@@ -37,8 +42,8 @@ def windows(height: int, width: int, size: int, stride: int) -> Corners:
     """
     if not 1 <= stride <= size:
         raise UserError(f"a stride of {stride} is impossible; allowed are 1 to the patch size, {size}")
-    if height < size or width < size:
-        raise UserError(f"an image of {height} x {width} is smaller than a patch of {size} x {size}: enlarge it first")
+    if reason := too_small(height, width, size):
+        raise UserError(f"an image of {reason}: enlarge it first")
 
     def starts(length: int) -> np.ndarray:
         regular = np.arange(0, length - size + 1, stride)

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from sagan_jax.data.file_list import images_below
-from sagan_jax.data.image_format import COPIES, is_image
+from sagan_jax.data.image_format import is_image, is_passed_over
 from sagan_jax.inspection.folder_events import FileState
 
 SETTLE, PATIENCE, CLOSING = 0.5, 2.0, 60.0  # seconds
@@ -151,5 +151,5 @@ def _like(path: Path) -> _Like | None:
 
 
 def _is_left_out(path: Path, folder: Path) -> bool:
-    """Whether a file is hidden, or one of the copies that systems make, as `images_below` leaves them out."""
-    return any(part.startswith(".") or part in COPIES for part in path.relative_to(folder).parts)
+    """Whether a search of the folder, as that of `images_below`, leaves out a file or a folder that it is in."""
+    return any(map(is_passed_over, path.relative_to(folder).parts))

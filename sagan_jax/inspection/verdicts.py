@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 
 from sagan_jax.atomic_file import replacing, shortened
 from sagan_jax.data.image_file import as_array, decode, resize
+from sagan_jax.data.patches import too_small
 from sagan_jax.data.photographs import ahead_of
 from sagan_jax.detector import Scores
 from sagan_jax.errors import UnusableFile, UserError, printable
@@ -123,9 +124,8 @@ def read_for_scoring(
         wanted = (height, width) if scorer.patches is None else None
         held = None if content is None else content()
         photograph = decode(path, channels, scorer.reading, held, wanted)
-        if wanted is None and min(photograph.size) < height:
-            size = f"{photograph.height} x {photograph.width}"
-            return Decoded(path, None, None, f"{size} is smaller than a patch of {height} x {width}")
+        if wanted is None and (reason := too_small(photograph.height, photograph.width, height)):
+            return Decoded(path, None, None, reason)
         image = as_array(photograph, wanted)
         if with_view and wanted is not None and scorer.reading.jpeg_margin:
             photograph = decode(path, channels, scorer.reading, held)  # to look at, all of it
