@@ -1,6 +1,7 @@
 """What holds for every method, and how many parameters each has."""
 
 import dataclasses
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from experiments.digits import main
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import reference_protocol_scores, score_images
 from sagan_jax.methods.table import METHODS, find_method
+from sagan_jax.ops.native import KERNELS, registered
 
 EVERY = pytest.mark.parametrize("method", METHODS)
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 1), np.uint8)
@@ -102,6 +104,20 @@ def test_bf16_arithmetic_leaves_parameters_statistics_and_scores_in_float32(meth
     results = shapes(small(method, precision="bf16"), (16, 16, 1))
     floats = [leaf for leaf in jax.tree.leaves(results) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "preset"), [*((method, "paper") for method in METHODS), ("sagan", "inspection")])
+def test_a_step_and_a_score_are_lowered_for_gpus_without_the_kernels_of_cpus(method, preset):
+    config = dataclasses.replace(METHODS[method].presets[preset], width=4, latent_size=8)
+    detector = METHODS[method].build(config, None)
+    key, images = jax.random.key(0), jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    state = jax.eval_shape(lambda key: detector.init(key, images.shape[1:]), key)
+    for program, operands in ((detector.update, (state, images, key)), (detector.score, (state, images))):
+        traced = jax.jit(program).trace(*operands)
+        lowered = [traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cuda", "cpu")]
+        called = [any(kernel in text for kernel in chain(*KERNELS.values())) for text in lowered]
+        assert called == [False, registered()]
 
 
 @EVERY
