@@ -29,7 +29,7 @@ def crossed_scores(
 
     The first half of the images, in their order, is scored by a state whose `fit_normal` saw the second half alone, and
     the second by the first: pieces of one photograph and photographs of one day, which stand beside each other, are
-    known together or not at all. The networks know most of the images; docs/inspection.md has what comes out.
+    known together or not at all. The networks know most of the images; docs/verdicts.md has what comes out.
 
     Args:
         detector: The method, one whose `fit_normal` can be crossed.
