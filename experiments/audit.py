@@ -188,7 +188,7 @@ class Audit(LeaveOneOut):
                 scored = score_epoch(
                     prepared.detector, state, split, training.batch_size, training.seed, self.batch_sizes
                 )
-                judged = readings_of(split.test_labels, scored, epoch, row[checkpoint.VALIDATION])
+                judged = readings_of(split.test_labels, scored, epoch, row[run_folder.VALIDATION])
                 lines += result_lines(judged, made)
                 write_results(path, lines)
                 print(f"epoch {epoch} of {training.epochs} judged", file=sys.stderr, flush=True)

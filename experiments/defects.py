@@ -25,7 +25,8 @@ from scipy import ndimage
 
 from experiments.datasets import TfdsConfig, load_dataset
 from sagan_jax.data.image_file import read_image
-from sagan_jax.errors import UserError, require
+from sagan_jax.data.image_format import IMAGE_SUFFIXES
+from sagan_jax.errors import UserError, printable, require
 from sagan_jax.flags import run_experiment
 
 SHIPPED = ("brick", "grass", "gravel")
@@ -72,6 +73,8 @@ class Defects:
             train, test = self._squares(rng, _shipped(self.source))
         elif Path(self.source).is_file():
             train, test = self._squares(rng, read_image(self.source))
+        elif Path(self.source).suffix.lower() in IMAGE_SUFFIXES:
+            raise UserError(f"{printable(self.source)}: there is no such file")
         else:
             train, test = self._classes(rng)
         for name, image in train.items():

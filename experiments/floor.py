@@ -148,9 +148,11 @@ def floor_splits(options: TrivialFloor) -> "Iterator[Split]":
     from sagan_jax.judging.evaluation import has_both
 
     if options.data is not None:
+        if options.abnormal != "all":
+            raise UserError("--abnormal names classes of --dataset; of a folder (--data) all kinds are judged together")
         split, unused = load_folder(options.data, size=options.size)
-        for file in unused:
-            print(f"not used: {file}", file=sys.stderr)
+        for line in (*(f"not used: {file}" for file in unused), *split.notes):
+            print(line, file=sys.stderr)
         if not has_both(split.test_labels):
             raise UserError(f"{options.data} lacks normal or abnormal test images; the floor is measured on both")
         yield options.thinning.thin(split)

@@ -194,7 +194,8 @@ class Watch:
             grown = None
             if self.out is not None:
                 grown = stack.enter_context(verdict_file.written_to(self.out, opened.threshold, resume=True))
-            names = set() if grown is None else set(grown.files)
+            unusable = {} if grown is None else dict(grown.unusable)  # each may have changed meanwhile
+            names = set() if grown is None else set(grown.files) - set(unusable)
             arrivals = watching.watch(
                 opened.scorer,
                 self.folder,
@@ -205,6 +206,9 @@ class Watch:
             )
             print(f"# watching {self.folder}; {len(names):,} verdicts are there from before", file=sys.stderr)
             for verdict, taken in arrivals:
+                reason = unusable.pop(verdict_file.as_text(verdict.file), None)
+                if verdict.verdict == "unusable" and verdict_file.as_text(verdict.reason) == reason:
+                    continue  # as it was
                 sys.stdout.write(verdict_file.serialised([verdict_file.row_of(verdict, ".jsonl")], ".jsonl"))
                 sys.stdout.flush()
                 if grown is not None:
@@ -212,6 +216,9 @@ class Watch:
                 counts[verdict.verdict] += 1
                 seconds += [] if taken is None else [taken]
         print(f"# {verdict_file.told(counts)}; {watching.latencies(seconds)}", file=sys.stderr)
+
+
+_NOT_ENDED = "note: {run} has not ended; it is scored by what it has learned so far"
 
 
 class _Opened(NamedTuple):
@@ -240,7 +247,7 @@ def _opened(command: Score | Watch) -> _Opened:
     method = own_method(command.method)
     scorer, known, result = open_judged(command.run, () if command.maps is None else ("map",), method)
     if not result:
-        print(f"note: {command.run} has not ended; it is scored by what it has learned so far", file=sys.stderr)
+        print(_NOT_ENDED.format(run=command.run), file=sys.stderr)
     rate = rate_or(known.false_positive_rate, command.false_positive_rate, known.held_out)
     threshold = threshold_for(scorer.calibration, rate)
     said = f"# threshold {threshold:.6g} for {percent(rate)} false positives; {resting_on(known.held_out)}"
@@ -304,7 +311,10 @@ class Export:
                 f"{out} has the suffix of another format than {self.format}; say --format={named} if it is wanted"
             )
         device.start()
-        export_model(load_judged(self.run, own_method(self.method))[0], self.format, out)
+        model, result = load_judged(self.run, own_method(self.method))
+        if not result:
+            print(_NOT_ENDED.format(run=self.run), file=sys.stderr)
+        export_model(model, self.format, out)
         print(out)
 
 

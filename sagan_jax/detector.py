@@ -92,8 +92,23 @@ class Detector(NamedTuple):
 
 
 def normalise(images: UInt8[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
-    """Bytes to what the networks see: 0..255 to [-1, 1]."""
+    """Bytes to what the networks see: 0..255 to [-1, 1]. Raises UserError for anything else than bytes."""
+    require(images.dtype == np.uint8, "the images' dtype", str(images.dtype), "uint8, 0 (black) to 255 (white)")
     return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
+
+
+def check_floats(images: Array) -> None:
+    """Raises UserError for images that are not floats, such as bytes that nobody normalised."""
+    allowed = "floats, the images from -1 (black) to 1 (white): see normalise"
+    require(jnp.issubdtype(images.dtype, jnp.floating), "the images' dtype", str(images.dtype), allowed)
+
+
+def check_scored(statistics: str, *inputs: Array) -> None:
+    """Raises UserError for statistics there are none of, and for what is not floats."""
+    known = get_args(Statistics)
+    require(statistics in known, "statistics", statistics, f"one of {', '.join(known)}")
+    for values in inputs:
+        check_floats(values)
 
 
 @lru_cache(maxsize=32)

@@ -16,6 +16,7 @@ from sagan_jax.data.split import Split
 from sagan_jax.detector import Scores
 from sagan_jax.errors import UserError, one_line
 
+VALIDATION = "validation_reconstruction"  # an epoch's loss on held-out images, among its metrics
 LARGEST = 64 * 2**20  # bytes; a line of metrics has some hundred, so this is a hundred thousand epochs
 
 
@@ -91,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_result(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's `result.json`; empty if the run has not ended, or was continued for more epochs and has not ended since.
+    """A run's `result.json`; empty if the run has not ended, or not since it was continued or judged in another way.
 
     Args:
         folder: The run's folder.
@@ -104,6 +105,9 @@ def read_result(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     match result, config:
         case {"training": {"epochs": before}}, {"training": {"epochs": now}} if before != now:
             return {}
+    judged, settings = result.get("judging"), config.get("run")
+    if isinstance(judged, dict) and isinstance(settings, Mapping):  # older results do not say how they were judged
+        return result if all(settings.get(name) == value for name, value in judged.items()) else {}
     return result
 
 
@@ -118,7 +122,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     ]
     epochs = [row["epoch"] for row in history if type(row.get("epoch")) is int]
     numbers = all(type(value) in (int, float) for row in history for value in row.values())
-    if not numbers or len(epochs) != len(history) or sorted(set(epochs)) != epochs:
+    complete = all("seconds" in row and VALIDATION in row for row in history)
+    if not numbers or not complete or len(epochs) != len(history) or sorted(set(epochs)) != epochs:
         advice = "correct it, or move it away to continue without it"
         raise UserError(f"{path} is not a list of epochs and their metrics; {advice}")
     return history

@@ -518,3 +518,68 @@ def test_help_imports_nothing_heavy_and_nothing_outside_the_package(argv, tmp_pa
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_pictures_of_a_test_set_that_is_gone_are_gone(tmp_path):
+    for i in range(20):
+        save(tmp_path / f"b/train/good/{i:03d}.png", picture(i))
+    save(tmp_path / "b/test/good/0.png", picture(30))
+    train = ["train", str(tmp_path / "b"), *SMALL, f"--out={tmp_path / 'r'}"]
+    assert main(train) == 0
+    (tmp_path / "r/roc.png").write_bytes(b"of abnormal images that there were")
+    assert "test/good/0" in (tmp_path / "r/report.html").read_text()
+    shutil.rmtree(tmp_path / "b/test")
+    assert main([*train, "--resume"]) == 0
+    assert not {"scores.png", "roc.png", "images.png", "gallery.json"} & {p.name for p in (tmp_path / "r").iterdir()}
+    assert "test/good/0" not in (tmp_path / "r/report.html").read_text()
+
+
+def test_photographs_of_the_same_names_and_lengths_that_show_something_else_are_not_continued_with(tmp_path, capsys):
+    for i in range(20):
+        save(tmp_path / f"b/train/good/{i:03d}.bmp", picture(i))
+    train = ["train", str(tmp_path / "b"), *SMALL[:-1], "--streaming=always", f"--out={tmp_path / 'r'}", "--resume"]
+    assert main(train) == 0
+    for i in range(20):
+        save(tmp_path / f"b/train/good/{i:03d}.bmp", 255 - picture(i))
+    assert main([*train, "--epochs=2"]) == 2
+    assert "photographs show something else than before" in capsys.readouterr().err
+
+
+def test_the_reference_protocol_picks_among_epochs_scored_on_one_test_set(tmp_path, capsys):
+    for i in range(20):
+        save(tmp_path / f"b/train/good/{i:03d}.png", picture(i))
+    for i in range(2):
+        save(tmp_path / f"b/test/good/{i}.png", picture(30 + i))
+        save(tmp_path / f"b/test/bad/{i}.png", picture(40 + i))
+    train = ["train", str(tmp_path / "b"), *SMALL, "--protocol=both", f"--out={tmp_path / 'r'}", "--resume"]
+    assert main(train) == 0
+    save(tmp_path / "b/test/bad/0.png", picture(99))
+    assert main([*train, "--epochs=2"]) == 2
+    assert "the test images are not those that the run's epochs were scored on" in capsys.readouterr().err
+    (tmp_path / "r/metrics.jsonl").unlink()
+    save(tmp_path / "b/test/bad/0.png", picture(40))
+    assert main([*train, "--epochs=2"]) == 2
+    assert "not all of the run's epochs are on record" in capsys.readouterr().err
+
+
+def test_a_run_whose_metrics_are_gone_is_judged_again(bottles, tmp_path):
+    train = ["train", str(bottles), *SMALL, f"--out={tmp_path / 'r'}"]
+    assert main(train) == 0
+    (tmp_path / "r/metrics.jsonl").unlink()
+    assert main([*train, "--resume"]) == 0
+
+
+def test_a_run_of_a_newer_version_is_not_continued(bottles, tmp_path, capsys):
+    train = ["train", str(bottles), *SMALL, f"--out={tmp_path / 'r'}"]
+    assert main(train) == 0
+    config = json.loads((tmp_path / "r/config.json").read_text())
+    (tmp_path / "r/config.json").write_text(json.dumps(config | {"format": 99}))
+    assert main([*train, "--resume"]) == 2
+    assert "of format 99, which a newer version" in capsys.readouterr().err
+
+
+def test_an_export_of_a_run_that_has_not_ended_says_so(run_of_bottles, tmp_path, capsys):
+    shutil.copytree(run_of_bottles, tmp_path / "r")
+    (tmp_path / "r/result.json").unlink()
+    assert main(["export", str(tmp_path / "r"), "--format=safetensors"]) == 0
+    assert "has not ended; it is scored by what it has learned so far" in capsys.readouterr().err

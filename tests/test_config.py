@@ -1,10 +1,22 @@
 import json
-from dataclasses import replace
+import re
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
+import numpy as np
 import pytest
 
-from sagan_jax.config import JudgingConfig, OutputConfig, SaganConfig, TrainingConfig, sagan_preset
+from sagan_jax.config import (
+    JudgingConfig,
+    OutputConfig,
+    RestorationConfig,
+    SaganConfig,
+    TrainingConfig,
+    presets,
+    sagan_preset,
+)
 from sagan_jax.config.as_json import settings_from_json, settings_to_json
+from sagan_jax.config.field_types import check_field_types
 from sagan_jax.errors import UserError
 
 
@@ -64,3 +76,46 @@ def test_settings_come_back_from_json_and_what_older_runs_lack_is_left_out():
     assert stored == json.loads(json.dumps(stored))  # or a checkpoint would differ from its own configuration
     assert settings_from_json(SaganConfig, stored) == changed
     assert "repair" not in settings_to_json(SaganConfig())
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of every kind of field that settings have. Those of the package are checked by the tests' own type checker."""
+
+    pool: Literal["max", "soft"] = "max"
+    depthwise: bool = True
+    width: int = 64
+    rate: float = 0.1
+    steps: int | None = None
+    repair: RestorationConfig = field(default_factory=RestorationConfig)
+    not_drawn: tuple[Literal["curve", "scratch"], ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("values", "allowed"),
+    [
+        ({"pool": "average"}, "pool is 'average'; it must be one of max, soft"),
+        ({"depthwise": "off"}, "depthwise is 'off'; it must be True or False"),
+        ({"depthwise": 1}, "depthwise is 1; it must be True or False"),
+        ({"width": 16.5}, "a whole number"),
+        ({"width": True}, "a whole number"),
+        ({"rate": "0.1"}, "a number"),
+        ({"steps": 2.5}, "a whole number or None"),
+        ({"repair": {"restoration": True}}, "a RestorationConfig"),
+        ({"not_drawn": ("scratches",)}, "a tuple, each part one of curve, scratch"),
+        ({"not_drawn": "scratch"}, "a tuple"),
+    ],
+)
+def test_a_word_or_a_kind_of_value_that_there_is_not_is_refused(values, allowed):
+    with pytest.raises(UserError, match=re.escape(allowed)):
+        check_field_types(Settings(**values))
+
+
+def test_numbers_of_numpy_and_whole_numbers_for_others_are_taken():
+    check_field_types(Settings(width=np.int64(8), rate=1, steps=np.int32(3), not_drawn=("curve", "scratch")))
+    check_field_types(Settings(rate=np.float32(0.5)))
+
+
+def test_a_preset_that_there_is_not_is_refused():
+    with pytest.raises(UserError, match="the preset is 'Reference'; it must be one of paper, reference, inspection"):
+        presets._check_preset("Reference")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from sagan_jax.config.field_types import check_field_types
 from sagan_jax.errors import require
 
 Precision = Literal["float32", "bf16"]
@@ -38,6 +39,7 @@ class GanConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         for name in ("width", "latent_size"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(0 < self.learning_rate < float("inf"), "learning_rate", self.learning_rate, "a finite number over 0")
@@ -91,6 +93,7 @@ class RestorationConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         for name in ("weight_damage", "damage_floor"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
         for name in ("relit", "whole", "lines"):

@@ -1,9 +1,10 @@
 """Complete sets of settings: the papers', their authors' released code's, and the restoration preset, `inspection`."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sagan_jax.config.methods import RestorationConfig, SaganConfig, SkipGanomalyConfig
 from sagan_jax.config.training import TrainingConfig
+from sagan_jax.errors import require
 
 Preset = Literal["paper", "reference", "inspection"]
 
@@ -37,7 +38,11 @@ def sagan_preset(name: Preset) -> SaganConfig:
 
     Returns:
         The settings; change single ones with `dataclasses.replace`.
+
+    Raises:
+        UserError: If there is no such preset.
     """
+    _check_preset(name)
     if name == "inspection":
         return SaganConfig(**_REPAIRING)
     return SaganConfig(**_RELEASED, depth_multiplier=1, pool="soft") if name == "reference" else SaganConfig()
@@ -52,6 +57,11 @@ def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
 
     As `sagan_preset`; the restoration preset was chosen for SAGAN, and is the same here, so that they compare.
     """
+    _check_preset(name)
     if name == "inspection":
         return SkipGanomalyConfig(**_REPAIRING)
     return SkipGanomalyConfig(**_RELEASED) if name == "reference" else SkipGanomalyConfig()
+
+
+def _check_preset(name: str) -> None:
+    require(name in get_args(Preset), "the preset", name, f"one of {', '.join(get_args(Preset))}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sagan_jax.config.field_types import check_field_types
 from sagan_jax.errors import UserError, require
 
 Protocol = Literal["strict", "both"]
@@ -43,6 +44,7 @@ class FolderConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         require(self.size >= 1, "size", self.size, "at least 1")
         require(self.max_pixels >= 1, "max_pixels", self.max_pixels, "at least 1")
         require(self.white is None or 255 <= self.white <= 65_535, "white", self.white, "from 255 to 65535")
@@ -97,6 +99,7 @@ class JudgingConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         rate = self.false_positive_rate
         require(rate is None or 0 < rate < 1, "false_positive_rate", rate, "between 0 and 1")
 
@@ -123,6 +126,7 @@ class HardwareConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         require(self.devices is None or self.devices >= 1, "devices", self.devices, "at least 1")
         if self.coordinator is None:
             for name in ("processes", "process"):

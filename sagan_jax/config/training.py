@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Literal
 
+from sagan_jax.config.field_types import check_field_types
 from sagan_jax.errors import require
 
 Scoring = Literal["method", "density"]
@@ -32,11 +33,13 @@ class DensityConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no density can have."""
+        check_field_types(self)
         for name in ("patch", "filters", "viewed", "directions", "neighbours"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.patches >= self.filters, "patches", self.patches, "at least the number of filters")
         require(self.kept > self.neighbours, "kept", self.kept, "more than the number of neighbours")
         require(self.components >= self.directions, "components", self.components, "at least the number of directions")
+        require(self.components <= 8 * self.filters, "components", self.components, "at most 8 times the filters")
 
     def kept_of(self, image_shape: tuple[int, ...]) -> int:
         """How many images of this shape it keeps, where there are enough: they must all be in memory at once."""
@@ -64,6 +67,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError for a value no run can have."""
+        check_field_types(self)
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         steps = self.steps

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sagan_jax.data.image_file import JPEG_MARGIN, BadFile, Reading, pair
-from sagan_jax.data.image_format import is_image
+from sagan_jax.data.image_format import is_image, is_read
 from sagan_jax.data.layout import scan
 from sagan_jax.data.listing import Listing
 from sagan_jax.data.loaded_files import LoadedFile, Loading, load_files
@@ -66,6 +66,11 @@ def load_folder(
         raise UserError("photographs are either resized or cut into patches: give the size of one of them")
     listing = scan(path)
     found_white = find_white(listing.train, max_pixels) if white is None else None
+    if white is None and found_white is None and (in_test := find_white(listing.test, max_pixels)):
+        raise UserError(
+            f"test images have 16 bits (the greatest value is {in_test[1]}) and no normal training image has: what is "
+            f"white in them is not known. Say so with --white={in_test[0]}, or make all files of one kind"
+        )
     full = found_white[0] if found_white else FULL_RANGE
     reading = Reading(max_pixels, full if white is None else white, 0 if size is None else jpeg_margin)
     files = len(listing.train) + len(listing.test)
@@ -108,7 +113,8 @@ def load_folder(
 def _images(items: list[LoadedFile], loading: Loading) -> np.ndarray | Photographs:
     if not loading.keep:
         paths = tuple(item.path for item in items)
-        return Photographs(paths, _sizes(items), loading.channels, loading.size, loading.reading)
+        digests = tuple(item.digest for item in items)
+        return Photographs(paths, _sizes(items), loading.channels, loading.size, loading.reading, digests)
     assert loading.size is not None
     kept = [item.image for item in items if item.image is not None]
     return np.stack(kept) if kept else np.zeros((0, *loading.size, loading.channels), np.uint8)
@@ -150,9 +156,13 @@ def _notes_on_light(train: list[LoadedFile], found_white: tuple[int, int] | None
         yield f"the training images are nearly black: the brightest value of any of them is {brightest} of 255"
 
 
+def _is_unread_image(path: Path) -> bool:
+    return not path.is_dir() and is_image(path) and not is_read(path)
+
+
 def _notes(listing: Listing, test: list[LoadedFile], loading: Loading) -> Iterator[str]:
     """Notes on what was read, and how."""
-    if unread := [file.path.name for file in listing.unread if not file.path.is_dir() and is_image(file.path)]:
+    if unread := [file.path.name for file in listing.unread if _is_unread_image(file.path)]:
         yield f"images of formats that are not read were not used: {len(unread)} ({few(unread)})"
     if test and all(item.kind != "good" for item in test):
         kinds = few(list(dict.fromkeys(str(item.kind) for item in test)))

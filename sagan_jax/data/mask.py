@@ -75,14 +75,15 @@ def _decode(path: Path, image_shape: tuple[int, int]) -> Marked:
         lossy = image.format in _LOSSY or (image.format == "WEBP" and b"VP8L" not in content[:64])
         ImageOps.exif_transpose(image, in_place=True)
         brightness = _brightness(image)
-        drawn = image.mode in ("1", "P") or brightness.dtype != np.uint8
+        drawn = image.mode in ("1", "P")
     if not np.isfinite(brightness).all():
         raise UnusableFile(path, "the mask has values that are not numbers")
     height, width = brightness.shape
     if (height, width) != image_shape:
         raise UnusableFile(path, f"the mask is {height} x {width} but its image {image_shape[0]} x {image_shape[1]}")
-    halved = lossy or (not drawn and np.count_nonzero(np.bincount(brightness.ravel(), minlength=256)) > _SHADES)
-    pixels = brightness >= HALF if halved else brightness > 0
+    halved = lossy or (not drawn and np.unique(brightness).size > _SHADES)
+    half = HALF if brightness.dtype == np.uint8 else brightness.max() / 2  # of more bits white is not known
+    pixels = brightness >= half if halved else brightness > 0
     if not pixels.any():
         why = "; it has soft greys, so only what is at least half white counts" if halved else ""
         raise UnusableFile(path, f"the mask of an abnormal image marks nothing{why}")

@@ -32,6 +32,7 @@ class Photographs:
         channels: 1 (grey) or 3 (RGB), whatever the files have.
         size: (height, width) they are resized to; None keeps their own.
         reading: How the files are read.
+        digests: Of what each shows; empty where nobody asked.
     """
 
     paths: tuple[Path, ...]
@@ -39,6 +40,7 @@ class Photographs:
     channels: Literal[1, 3] = 3
     size: tuple[int, int] | None = None
     reading: Reading = USUAL
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,7 +71,9 @@ class Photographs:
 
     def take(self, indices: Int[np.ndarray, " count"]) -> "Photographs":
         """Some of the photographs; none is decoded."""
-        return replace(self, paths=tuple(self.paths[index] for index in indices), sizes=self.sizes[indices])
+        digests = tuple(self.digests[index] for index in indices) if self.digests else ()
+        paths = tuple(self.paths[index] for index in indices)
+        return replace(self, paths=paths, sizes=self.sizes[indices], digests=digests)
 
     def count_patches(self, patches: Patches) -> int:
         """How many patches are cut from all of them."""

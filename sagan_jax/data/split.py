@@ -1,6 +1,7 @@
 """From a labelled set of images to normal training images and a test set of normal and abnormal ones."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,13 +89,24 @@ def image_count(split: Split, chosen: Int[np.ndarray, " chosen"]) -> int:
 
 def train_checksum(split: Split) -> str:
     """A checksum of the training images: of their ids and pixels, or, of photographs on disk, of ids and lengths."""
+    if not isinstance(split.train, Photographs):
+        return content_checksum(split.train_ids, split.train)
+    lengths = np.array([path.stat().st_size for path in split.train.paths], "<i8")
+    return _checksum(split.train_ids, lengths.tobytes())
+
+
+def content_checksum(ids: Sequence[Any] | np.ndarray, images: np.ndarray | Photographs) -> str:
+    """A checksum of images by their ids and what they show: pixels, or the digests of photographs on disk."""
+    if isinstance(images, Photographs):
+        return _checksum(ids, b"".join(images.digests))
+    return _checksum(ids, np.ascontiguousarray(images).data)
+
+
+def _checksum(ids: Sequence[Any] | np.ndarray, content: bytes | memoryview) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name in split.train_ids:
+    for name in ids:
         digest.update(str(name).encode(errors="surrogateescape") + b"\0")
-    if isinstance(split.train, Photographs):
-        digest.update(np.array([path.stat().st_size for path in split.train.paths], "<i8").tobytes())
-    else:
-        digest.update(np.ascontiguousarray(split.train).data)
+    digest.update(content)
     return digest.hexdigest()
 
 
@@ -123,8 +135,14 @@ def leave_one_out(dataset: Dataset, abnormal: str) -> Split:
         The split; within each of its parts the images keep the order they have in ``dataset``.
 
     Raises:
-        UserError: If the set has no such class.
+        UserError: If the set has no such class, two of one name, or labels that are not indices of its classes.
     """
+    count = len(dataset.class_names)
+    if len(set(dataset.class_names)) < count:
+        raise UserError(f"{dataset.name} has two classes of one name: {', '.join(dataset.class_names)}")
+    labels = dataset.labels
+    if not np.issubdtype(labels.dtype, np.integer) or (labels.size and not 0 <= labels.min() <= labels.max() < count):
+        raise UserError(f"{dataset.name} has labels that are not integers from 0 to {count - 1}, one a class")
     if abnormal not in dataset.class_names:
         raise UserError(f"{dataset.name} has no class {abnormal!r}; its classes are {', '.join(dataset.class_names)}")
     is_abnormal = dataset.labels == dataset.class_names.index(abnormal)

@@ -152,14 +152,22 @@ def load_torch(
     Raises:
         UserError: If a file cannot be read, or a tensor is missing, extra or mis-shaped; the message names it.
     """
+    config = config or sagan_preset("reference")
+    if config.repair.restoration:
+        raise UserError("weights of PyTorch are of a SAGAN as published; take settings without restoration")
     tensors = read(generator, "generator"), read(discriminator, "discriminator")
-    config, image_shape = _inferred(*tensors, config or sagan_preset("reference"))
+    config, image_shape = _inferred(*tensors, config)
     detector = sagan(config)
     like: AdversarialState = abstract_state(detector, image_shape)
     there = places(like.generator, _GENERATOR), places(like.discriminator, _DISCRIMINATOR)
     for what, network, wanted in zip(("generator", "discriminator"), tensors, there, strict=True):
         shapes = {name: jax.ShapeDtypeStruct(place.shape, np.float32) for name, place in wanted.items()}
         check_tensors(f"the {what}", network, shapes)
+        for name, values in network.items():
+            if np.iscomplexobj(values) or not np.isfinite(np.asarray(values, np.float32)).all():
+                raise UserError(f"the {what} has values in {name} that are not finite float32 numbers")
+            if name.endswith("running_var") and (np.asarray(values) < 0).any():
+                raise UserError(f"the {what} has variances below 0 in {name}")
     state: AdversarialState = zeros(like)  # as Adam's states are before the first step
     players = (
         filled(player, network, wanted)

@@ -33,11 +33,13 @@ class Growing(NamedTuple):
         write: Adds a verdict, which is in the file when this returns.
         files: How often each file has a verdict in it from before, by its name as the verdicts have it.
         counts: How many verdicts of each kind there are from before.
+        unusable: The files whose last verdict from before is that they cannot be used, and why.
     """
 
     write: Callable[[Verdict], None]
     files: Counter[str]
     counts: Counter[Called]
+    unusable: dict[str, str]
 
 
 @contextmanager
@@ -72,6 +74,9 @@ def written_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
         rows, kept = before if resume else (rows, kept)
     if resume and part.exists():
         rows, kept = read_rows(part, threshold, path.suffix)
+    elif resume and path.exists():
+        with replacing(part) as whole:  # a part that lacks some of the file's rows would take its place in the end
+            whole.write(kept.encode())
     with part.open("a+", encoding="utf-8", newline="") as file:
         lock(file.fileno(), part)
         if file.tell() >= len(kept.encode()):  # a part, of which nothing but a row that was cut off goes
@@ -80,7 +85,7 @@ def written_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
             file.truncate(0)
             file.write(kept)
             file.flush()
-        written = len(rows)
+        written, last = len(rows), {row["file"]: row for row in rows}
 
         def write(verdict: Verdict) -> None:
             nonlocal written
@@ -89,7 +94,12 @@ def written_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
             written += 1
 
         try:
-            yield Growing(write, Counter(row["file"] for row in rows), Counter(row["verdict"] for row in rows))
+            yield Growing(
+                write,
+                Counter(row["file"] for row in rows),
+                Counter(row["verdict"] for row in rows),
+                {name: row["reason"] for name, row in last.items() if row["verdict"] == "unusable"},
+            )
         except BaseException:
             if written:
                 say_kept(written, part)

@@ -76,7 +76,7 @@ def parquet_to(path: Path, threshold: float, *, resume: bool = False) -> Iterato
                 flush()
 
         try:
-            yield Growing(write, names, counts)
+            yield Growing(write, names, counts, {})
             if waiting or not number:  # a table without rows is a table
                 flush()
         except BaseException:

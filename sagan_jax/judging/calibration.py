@@ -1,5 +1,6 @@
 """Calibration against normal images: thresholds for a false-positive rate, scores as shares of normal images."""
 
+import math
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,7 +27,13 @@ def calibrate(normal_scores: Float[np.ndarray, " count"]) -> Calibration:
     prediction; beyond n / (n + 1) the quantile is the highest score. NumPy's default takes it for the quantile at
     (k - 1) / (n - 1), and 15 images then lead to 11 % false positives where 5 % were wanted. Compared with other
     estimates, parametric tails among them, in `experiments/thresholds.py`.
+
+    Raises:
+        UserError: If there are no scores, they are not in a row, or one is not finite.
     """
+    scores = np.asarray(normal_scores)
+    require(scores.ndim == 1 and scores.size > 0, "the shape of the normal scores", scores.shape, "[N], one or more")
+    require(bool(np.isfinite(scores).all()), "one of the normal scores", "not finite", "a finite number")
     levels = np.linspace(0.0, 1.0, QUANTILES)
     return Calibration(np.quantile(normal_scores, levels, method="weibull").astype(np.float32))
 
@@ -75,6 +82,12 @@ def calibrated(calibration: Calibration, scores: ArrayLike) -> ArrayLike:
 
 
 def called(calibration: Calibration, score: float, threshold: float) -> tuple[Literal["normal", "abnormal"], float]:
-    """What an image of this score is called, and the share of normal images that score lower, 0 to 1."""
+    """What an image of this score is called, and the share of normal images that score lower, 0 to 1.
+
+    Raises:
+        UserError: If the score or the threshold is not finite.
+    """
+    for name, value in (("the score", score), ("the threshold", threshold)):
+        require(math.isfinite(value), name, value, "a finite number")
     share = calibrated(calibration, np.array([score], np.float32))[0]
     return "abnormal" if score > threshold else "normal", float(share)

@@ -19,6 +19,7 @@ LIMIT = 0.3  # the false positive rate AUPRO is taken to (Bergmann et al., "The 
 _LEVELS = np.concatenate([np.linspace(0, 0.999, 1000), 1 - np.geomspace(1e-3, 1e-6, 200)[1:]])  # close where it matters
 _BETWEEN = np.linspace(0, 1, 300)  # of the way from the lowest of these pixels to the highest
 _BEYOND = np.geomspace(1e-3, 1e4, 250)  # times the way from their median, above the highest and below the lowest
+_FAR = np.geomspace(1e-30, 1e12, 169)  # the same as numbers, for that way may be next to nothing
 _SAMPLED = 2**20  # normal pixels that the edges are taken from, at most
 _NEIGHBOURS = np.ones((3, 3), int)  # pixels that touch at a corner are of one region
 
@@ -47,14 +48,17 @@ def bin_edges(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " edge"]
     Args:
         values: Pixels of maps of normal images, best those held out of training. Of very many an evenly spread part is
             used.
+
+    Raises:
+        UserError: If one is not finite.
     """
+    _check_finite(values)
     pixels = values.ravel()
     quantiles = np.quantile(pixels[:: max(1, pixels.size // _SAMPLED)].astype(np.float64), _LEVELS)
     low, median, high = np.interp((0, 0.5, 1), _LEVELS, quantiles)
     down, up = (way or abs(median) or 1.0 for way in (median - low, high - median))
-    return np.unique(
-        np.concatenate([quantiles, low + (high - low) * _BETWEEN, high + up * _BEYOND, low - down * _BEYOND])
-    )
+    above, below = (np.concatenate([way * _BEYOND, _FAR]) for way in (up, down))
+    return np.unique(np.concatenate([quantiles, low + (high - low) * _BETWEEN, high + above, low - below]))
 
 
 def count_pixels(
@@ -66,7 +70,12 @@ def count_pixels(
         maps: Per-pixel anomaly, higher = more abnormal.
         masks: True = abnormal.
         edges: From `bin_edges`.
+
+    Raises:
+        UserError: If a pixel of a map is not finite, or the masks are not True and False.
     """
+    require(masks.dtype == bool, "the dtype of the masks", str(masks.dtype), "bool, True where an image is abnormal")
+    _check_finite(maps)
     bins = len(edges) + 1
     rows = []
     for values, mask in zip(maps, masks, strict=True):
@@ -85,6 +94,11 @@ def count_pixels(
             )
         )
     return PixelCounts(*(np.array(column, np.float32) for column in zip(*rows, strict=True)))
+
+
+def _check_finite(maps: np.ndarray) -> None:
+    """Raises UserError for a NaN, which would be counted as more abnormal than anything, and for infinity."""
+    require(bool(np.isfinite(maps).all()), "a pixel of the maps", "not finite", "a finite number")
 
 
 def joined(parts: Sequence[PixelCounts]) -> PixelCounts:
@@ -145,7 +159,9 @@ def summarise_pixels(counts: PixelCounts, *, resamples: int = 1000, seed: int = 
     for members, rng in zip((marked, ~marked), np.random.default_rng(seed).spawn(2), strict=True):
         if count := int(members.sum()):
             weights[:, members] = rng.multinomial(count, np.full(count, 1 / count), resamples)
-    areas = np.concatenate([_areas(counts, rows) for rows in np.array_split(weights, -(-resamples // 200))])
+    both = ((weights @ counts.normal.sum(axis=1)) > 0) & ((weights @ counts.abnormal.sum(axis=1)) > 0)
+    weights = weights[both]  # where some images are marked all over, a resample may lack normal pixels
+    areas = np.concatenate([_areas(counts, rows) for rows in np.array_split(weights, -(-len(weights) // 200))])
     bounds = np.percentile(areas, (2.5, 97.5), axis=0)  # [2, metric]
     return {
         name: Interval(value, float(low), float(high))

@@ -202,11 +202,15 @@ def reference_protocol_scores(
         The scores without pictures, in the order of `images`.
 
     Raises:
-        UserError: If there are no images, or a score is not finite.
+        UserError: If there are no images, the order has not each of them once, the batch size is under 1, or a score
+            is not finite.
     """
     if not len(images):
         raise UserError("there are no images to score")
+    require(batch_size >= 1, "batch_size", batch_size, "at least 1")
     order = np.arange(len(images)) if order is None else order
+    if not np.array_equal(np.sort(order), np.arange(len(images))):
+        raise UserError(f"the order must have each index of the {len(images)} images once")
     many = _BATCHES * batch_size
     together = 0 if native.for_cpu() else len(images) // many * many
     parts = []

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 
 from sagan_jax.config import AdversarialConfig, GanConfig, ReconstructionConfig
-from sagan_jax.detector import Detector, Init, Metrics, Scores, Statistics, Update
+from sagan_jax.detector import Detector, Init, Metrics, Scores, Statistics, Update, check_floats, check_scored
 from sagan_jax.methods.layers import initialise
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
 
@@ -191,6 +191,7 @@ def adversarial_training(
         return build(key)
 
     def update(state: AdversarialState, batch: Array, key: Array) -> tuple[AdversarialState, Metrics]:
+        check_floats(batch)
         generator, discriminator = networks(batch.shape[1:])
         example = show(batch, key)
 
@@ -257,6 +258,7 @@ def apply_training(module: nn.Module, params: Any, statistics: Any, *inputs: Arr
 
 def apply_scoring(module: nn.Module, player: Player, statistics: Statistics, *inputs: Array) -> Any:
     """The module's output with BatchNorm normalising by its running statistics, or by those of the very batch."""
+    check_scored(statistics, *inputs)
     if statistics == "batch":
         return apply_training(module, player.params, player.statistics, *inputs)[0]
     return module.apply({"params": player.params, "batch_stats": player.statistics}, *inputs, train=False)

@@ -22,7 +22,7 @@ import optax
 from jax import Array
 
 from sagan_jax.config import EgbadConfig
-from sagan_jax.detector import Detector, Metrics, Scores, Statistics
+from sagan_jax.detector import Detector, Metrics, Scores, Statistics, check_floats
 from sagan_jax.methods.adversarial import (
     Judgement,
     Player,
@@ -186,6 +186,7 @@ def egbad(config: EgbadConfig, steps: int | None = None) -> Detector:
         return build(key)
 
     def update(state: EgbadState, batch: Array, key: Array) -> tuple[EgbadState, Metrics]:
+        check_floats(batch)
         generator, encoder, discriminator = networks(batch.shape[1:])
         latent_key, real_key, fake_key = jax.random.split(key, 3)
         latent = jax.random.normal(latent_key, (len(batch), config.latent_size))

@@ -20,7 +20,17 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from sagan_jax.config import AdversarialConfig, RestorationConfig
-from sagan_jax.detector import Detector, Images, Metrics, Scores, Statistics, normalise, worst_share
+from sagan_jax.data.image_array import check_images
+from sagan_jax.detector import (
+    Detector,
+    Images,
+    Metrics,
+    Scores,
+    Statistics,
+    check_scored,
+    normalise,
+    worst_share,
+)
 from sagan_jax.methods.adversarial import (
     AdversarialState,
     Example,
@@ -132,6 +142,7 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
         return state._replace(training=training), metrics
 
     def repair_of(state: RestorationState, images: Array, statistics: Statistics) -> tuple[Array, Array, Array]:
+        check_scored(statistics, images)
         restorer, _ = networks(images.shape[1:])
         params, population = state.training.generator.params, state.normal.population
         return _repair(restorer, params, population, images, train=statistics == "batch")
@@ -162,6 +173,7 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
 
     def fit_normal(state: RestorationState, images: Images, key: Array) -> RestorationState:
+        check_images(images)
         images = np.asarray(images)
         restorer, _ = networks(images.shape[1:])
         choice_key, damage_key = jax.random.split(key)

@@ -22,9 +22,9 @@ import numpy as np
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError, one_line, printable, require
 from sagan_jax.judging.calibration import QUANTILES, Calibration
+from sagan_jax.run_folder import VALIDATION
 from sagan_jax.runs.identity import differences, with_more_epochs
 
-VALIDATION = "validation_reconstruction"
 CALIBRATION_IMAGES = "calibration_images"
 Result = TypeVar("Result")
 FORMAT = 2
@@ -118,13 +118,16 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
         config=ocp.args.JsonSave(dict(checkpoints.config)),
         integrity=ocp.args.JsonSave(integrity),
     )
-    _with_plain_errors(
+    require(bool(np.isfinite(validation_loss)), "the validation loss", validation_loss, "a finite number")
+    saved = _with_plain_errors(
         lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
         lambda why: UserError(
             f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
             "it are whole, and --resume continues from the last"
         ),
     )
+    if not saved:
+        raise UserError(f"{manager.directory} has a checkpoint of epoch {checkpoint.epoch} or a later one already")
 
 
 def fingerprint(checkpoint: Checkpoint, config: Mapping[str, Any], metrics: Mapping[str, float]) -> str:

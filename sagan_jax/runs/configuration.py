@@ -78,7 +78,7 @@ def configuration(config: Mapping[str, Any], where: Path, method: Method | None 
     Raises:
         UserError: If the configuration is damaged or of a version that this one cannot read.
     """
-    _check_format(config, where)
+    check_format(config, where)
     with run_folder.damage_as_user_error(where):
         method = _method_of(config["method"], method, where)
         height, width, channels = config["image_shape"]
@@ -140,11 +140,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = run_folder.read_json(folder / "config.json")
     if config is None or not (folder / "checkpoints").is_dir():
         raise UserError(f"{folder} holds no run; a run's folder has config.json and checkpoints/")
-    _check_format(config, folder / "config.json")
+    check_format(config, folder / "config.json")
     return config
 
 
-def _check_format(config: Mapping[str, Any], where: Path) -> None:
+def check_format(config: Mapping[str, Any], where: Path) -> None:
     """Raises UserError for a configuration that a newer version wrote, or of a generator that has changed since."""
     written = config.get("format", 0)  # runs had none at first
     if not isinstance(written, int) or written > FORMAT:

@@ -1,7 +1,7 @@
 """A run between its epochs: its checkpoints, its history, and how an epoch ends."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,14 +12,18 @@ import numpy as np
 
 from sagan_jax import device, run_folder
 from sagan_jax.config import OutputConfig, TrainingConfig
+from sagan_jax.data.photographs import Photographs
+from sagan_jax.data.split import content_checksum
 from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.judging.crossed import ENOUGH, crossed_scores
 from sagan_jax.judging.scoring import score_images
+from sagan_jax.run_folder import VALIDATION
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, VALIDATION, Checkpoint, Checkpoints
+from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, Checkpoint, Checkpoints
+from sagan_jax.runs.configuration import check_format
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.scoring_weights import keep_weights
 from sagan_jax.training.plan import steps_of_epoch
@@ -79,19 +83,57 @@ def open_run(
         done = last.epoch if last else 0
         rows = run_folder.read_metrics(folder / "metrics.jsonl")
         history = tuple(row for row in rows if row["epoch"] <= done)
-        if prepared.judging.protocol == "both" and any(evaluation.REFERENCE_AUROC not in row for row in history):
-            raise UserError(
-                "the run's epochs were not scored by the reference protocol, which picks the best of them; "
-                "start a new run with --protocol=both"
-            )
-        if history and done < prepared.training.epochs and (WAITING in history[-1]) != streams:
-            before, flag = ("kept in memory", "never") if streams else ("streamed from disk", "always")
-            raise UserError(f"the run's images were {before} so far; continue it with --streaming={flag}")
+        stored = run_folder.read_json(folder / "config.json") or {}
+        check_format(stored, folder / "config.json")
+        facts = _facts(prepared, streams)
+        if last is not None:
+            before = _facts_before(stored.get("run"), history)
+            _check_facts(facts, before, done < prepared.training.epochs)
+            facts |= {name: before[name] for name in facts if name in before}
+        if prepared.judging.protocol == "both":
+            scored = [row["epoch"] for row in history if evaluation.REFERENCE_AUROC in row]
+            if scored != list(range(1, done + 1)):
+                raise UserError(
+                    "not all of the run's epochs are on record as scored by the reference protocol, which picks the "
+                    "best of them; start a new run with --protocol=both"
+                )
         if device.is_first_host():
             _tell_of_more_epochs(folder, prepared.training.epochs)
-            settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config)
+            settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config) | facts
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         yield RunState(prepared, folder, checkpoints, history, last)
+
+
+def _facts(prepared: Prepared, streams: bool) -> dict[str, Any]:
+    """What a continuation must find as it was, beside the settings that checkpoints agree on."""
+    split = prepared.split
+    facts: dict[str, Any] = {"streamed": streams}
+    if isinstance(split.train, Photographs):
+        facts |= {"train_content": content_checksum(split.train_ids, split.train)}
+    if prepared.judging.protocol == "both":
+        facts |= {"test_content": content_checksum(split.test_ids, split.test)}
+    return facts
+
+
+def _facts_before(stored: Any, history: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of the epochs so far, from the `run` of `config.json`; of earlier versions the metrics tell one."""
+    before = dict(stored) if isinstance(stored, Mapping) else {}
+    return ({"streamed": WAITING in history[-1]} if history else {}) | before
+
+
+def _check_facts(facts: dict[str, Any], before: dict[str, Any], trains: bool) -> None:
+    """Raises UserError if a run whose facts were `before` cannot continue; it `trains` if epochs are left."""
+    differs = {name for name, value in facts.items() if before.get(name, value) != value}
+    if trains and "streamed" in differs:
+        where, flag = ("kept in memory", "never") if facts["streamed"] else ("streamed from disk", "always")
+        raise UserError(f"the run's images were {where} so far; continue it with --streaming={flag}")
+    if trains and "train_content" in differs:
+        raise UserError("the run's training photographs show something else than before; start a new run")
+    if "test_content" in differs:
+        raise UserError(
+            "the test images are not those that the run's epochs were scored on, of which the reference protocol picks "
+            "the best; start a new run"
+        )
 
 
 def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> TrainingConfig:
@@ -101,7 +143,9 @@ def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> T
     """
     stored = run_folder.read_json(folder / "config.json") if output.resume else None
     match stored:
-        case {"training": {"epochs": int(before), "steps": int(steps)}} if training.steps is not None:
+        case {"training": {"epochs": int(before), "steps": int(steps)}} if (
+            training.steps is not None and 1 <= before <= steps
+        ):
             kept = steps * training.epochs // before
             if training.epochs < before or training.steps == kept:
                 return training

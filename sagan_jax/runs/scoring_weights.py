@@ -17,7 +17,8 @@ import numpy as np
 from sagan_jax.atomic_file import replacing
 from sagan_jax.detector import Detector, State, leaf_names, read_by_scoring
 from sagan_jax.judging.calibration import QUANTILES, Calibration
-from sagan_jax.runs.checkpoint import FORMAT, VALIDATION, Checkpoint, Checkpoints
+from sagan_jax.run_folder import VALIDATION
+from sagan_jax.runs.checkpoint import FORMAT, Checkpoint, Checkpoints
 
 NAME = "scoring.safetensors"
 _INTEGRITY = Path("integrity") / "metadata"  # as orbax has it

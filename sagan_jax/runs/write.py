@@ -1,6 +1,7 @@
 """What a judged run leaves in its folder: scores, result, pictures, report."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ def write(
         "images": counts | tested,
         "notes": [*split.notes, *evaluated.notes],
         "map_limit": evaluated.map_limit,
+        "judging": asdict(prepared.judging),
         "train_seconds": round(sum(row["seconds"] for row in trained.history), 1),
         "device": machine.name,
         "arithmetic": {"float32_products": float32_products()},
@@ -68,7 +70,10 @@ def _draw(folder: Path, prepared: Prepared, trained: Trained, evaluated: Evaluat
     from sagan_jax.report import gallery, plots, thumbnails
 
     split, judged, scores = prepared.split, trained.judged, evaluated.scores.total
-    plots.losses(folder / "losses.png", trained.history)
+    for earlier in ("scores.png", "roc.png", "images.png", thumbnails.FILE):  # of a test set that may be gone
+        (folder / earlier).unlink(missing_ok=True)
+    if trained.history:
+        plots.losses(folder / "losses.png", trained.history)
     if not len(split.test):
         return
     limit = evaluated.result["strict"]["threshold"]["value"]

@@ -8,7 +8,7 @@ no bit of the result.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 
 from sagan_jax import device
 from sagan_jax.config import TrainingConfig
-from sagan_jax.data.image_array import check_images, check_training_images
+from sagan_jax.data.image_array import check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 from sagan_jax.training.plan import Plan, plan_configured_epoch, steps_of_epoch
 
 Progress = Callable[[int, int, int, dict[str, Any]], None]
@@ -40,6 +40,10 @@ class Totals(NamedTuple):
     bad: Metrics  # 1.0 for each metric that was not finite at that step
 
 
+_How = Literal["vmap", "map"]
+"""How many models of one program are computed: side by side, or one after the other."""
+
+
 class StepConfig(NamedTuple):
     """The settings that are compiled into a step.
 
@@ -53,7 +57,7 @@ class StepConfig(NamedTuple):
 
     flip: bool = False
     sharding: NamedSharding | None = None
-    many: Literal["vmap", "map"] | None = None
+    many: _How | None = None
     apart: bool = False
 
 
@@ -276,7 +280,7 @@ def fit_many(
     seeds: Sequence[int],
     config: TrainingConfig,
     *,
-    how: Literal["vmap", "map"] = "vmap",
+    how: _How = "vmap",
     first_epoch: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, State, dict[str, Any]]]:
@@ -298,9 +302,17 @@ def fit_many(
 
     Raises:
         NotFiniteError: If a metric of any model was not finite in some step.
-        UserError: If the images are not uint8 [N, H, W, C] or do not fill one batch.
+        UserError: If the images are not what the states were made for, a model's do not fill one batch, a subset has
+            something else than their indices, or the states, subsets and seeds are not as many.
     """
-    check_images(images)
+    check_training_images(detector, jax.tree.map(lambda leaf: leaf[0], states), images)
+    subsets = np.asarray(subsets)
+    indices = subsets.ndim == 2 and subsets.size and np.issubdtype(subsets.dtype, np.integer)
+    if not indices or subsets.min() < 0 or subsets.max() >= len(images):
+        raise UserError(f"subsets must be indices of the {len(images)} images, integers [models, images of each]")
+    models = {len(seeds), len(subsets), *(len(leaf) for leaf in jax.tree.leaves(states))}
+    require(len(models) == 1, "the number of states, subsets and seeds", sorted(models), "the same")
+    require(how in get_args(_How), "how", how, f"one of {', '.join(get_args(_How))}")
     images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)

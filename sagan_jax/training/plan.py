@@ -8,7 +8,7 @@ from jax import Array
 from jaxtyping import Int
 
 from sagan_jax.config import TrainingConfig
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 
 
 def steps_per_epoch(images: int, config: TrainingConfig) -> int:
@@ -61,7 +61,12 @@ def plan_epoch(key: Array, epoch: int | Array, images: int, batch_size: int, ste
         images: How many there are.
         batch_size: How many a step takes.
         steps: How many steps; None for one pass over the images. More take further permutations.
+
+    Raises:
+        UserError: If one pass over the images does not fill a batch.
     """
+    fills = batch_size >= 1 and (steps is not None or batch_size <= images)
+    require(fills, "batch_size", batch_size, f"from 1 to the number of images, {images}")
     order_key, step_key = jax.random.split(jax.random.fold_in(key, epoch))
     if steps is None:
         steps = images // batch_size

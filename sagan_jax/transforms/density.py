@@ -22,6 +22,7 @@ from jax import Array
 from jaxtyping import Float, UInt8
 
 from sagan_jax.config import DensityConfig, Scoring
+from sagan_jax.data.image_array import check_images
 from sagan_jax.detector import Detector, Images, Metrics, Scores, State, Statistics, normalise
 from sagan_jax.errors import UserError
 from sagan_jax.transforms.patch_features import FEATURE_BATCH, Space, batches, fit_space, mean_pool, place
@@ -122,6 +123,7 @@ def with_density(detector: Detector, config: DensityConfig) -> Detector:
         return scores._replace(total=distance - predict(expected, terms))
 
     def fit_normal(state: DensityState, images: Images, key: Array) -> DensityState:
+        check_images(images)
         method = detector.fit_normal(state.method, images, key) if detector.fit_normal else state.method
         return DensityState(method, fit_density(detector, method, images, key, config))
 

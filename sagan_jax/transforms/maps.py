@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 from sagan_jax.config import MapKind
 from sagan_jax.detector import Detector, Scores, State, Statistics
-from sagan_jax.errors import UserError
+from sagan_jax.errors import UserError, require
 
 _SMOOTHING = 1 / 32  # standard deviation of the blur, in sides of the image
 
@@ -30,8 +31,9 @@ def mapped(detector: Detector, kind: MapKind) -> Detector:
         A detector; the same one for the same arguments, so that JAX compiles it once a process.
 
     Raises:
-        UserError: If "latent_gradient" is wanted of a method without a latent term.
+        UserError: If "latent_gradient" is wanted of a method without a latent term, or there is no such kind.
     """
+    require(kind in get_args(MapKind), "the map", kind, f"one of {', '.join(get_args(MapKind))}")
     if kind == "residual":
         return detector
     if not detector.latent:

@@ -474,3 +474,22 @@ def test_large_jpegs_are_decoded_smaller_and_compared_whole(tmp_path):
         decoded.save(tmp_path / "test/good/same.png")
     with pytest.raises(UserError, match="test images are training images"):
         load_folder(tmp_path, size=16)
+
+
+def test_test_images_of_sixteen_bits_among_those_of_eight_are_refused_until_white_is_said(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"train/good/{i}.png", picture(i)[..., 0])
+        save(tmp_path / f"test/good/{i}.png", picture(10 + i)[..., 0].astype(np.uint16) * 16)
+    with pytest.raises(UserError, match=r"test images have 16 bits .* --white=4095"):
+        load_folder(tmp_path, size=16)
+    split, _ = load_folder(tmp_path, size=16, white=4095)
+    assert abs(float(split.test.mean()) - float(split.train.mean())) < 40
+
+
+def test_an_image_in_the_wrong_place_is_not_said_to_be_of_a_format_that_is_not_read(tmp_path):
+    for i in range(2):
+        save(tmp_path / f"train/good/{i}.png", picture(i))
+    save(tmp_path / "train/x.png", picture(9))
+    split, unused = load_folder(tmp_path, size=16)
+    assert [file.path.name for file in unused] == ["x.png"]
+    assert not any("formats that are not read" in note for note in split.notes)

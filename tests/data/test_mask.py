@@ -106,3 +106,13 @@ def test_a_dark_jpeg_marks_nothing_and_is_refused(tmp_path):
 def test_several_masks_of_one_image_are_taken_together(tmp_path):
     files = [save(tmp_path / f"{i}.png", np.eye(2, dtype=np.uint8)[i : i + 1] * 255) for i in range(2)]
     assert read_mask(files, image_shape=(1, 2)).tolist() == [[True, True]]
+
+
+def test_the_soft_greys_of_a_mask_of_sixteen_bits_are_halved_as_those_of_eight_and_labels_are_not(tmp_path):
+    soft = np.asarray(Image.fromarray(scratch(40)).resize((128, 128), Image.Resampling.BICUBIC))
+    eight = decode_mask(save(tmp_path / "8.png", soft), image_shape=(128, 128))
+    sixteen = decode_mask(save(tmp_path / "16.png", soft.astype(np.uint16) * 257), image_shape=(128, 128))
+    assert (eight.halved, sixteen.halved) == (True, True)
+    assert (eight.pixels != sixteen.pixels).mean() < 0.01
+    labels = decode_mask(save(tmp_path / "l.png", np.arange(16, dtype=np.uint16).reshape(4, 4)), image_shape=(4, 4))
+    assert labels.pixels.sum() == 15

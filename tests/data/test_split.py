@@ -103,3 +103,17 @@ def test_the_checksum_of_photographs_on_disk_tells_a_file_of_another_length(tmp_
     assert train_checksum(split) == before
     paths[1].write_bytes(b"others")
     assert train_checksum(split) != before
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "why"),
+    [
+        (("a", "b"), [1, 2], "labels that are not integers from 0 to 1"),
+        (("a", "b"), [0.0, 1.0], "labels that are not integers"),
+        (("a", "a"), [0, 1], "two classes of one name"),
+    ],
+)
+def test_labels_that_name_no_class_are_refused(names, labels, why):
+    images, ids = np.zeros((2, 4, 4, 1), np.uint8), np.array(["x", "y"])
+    with pytest.raises(UserError, match=why):
+        leave_one_out(Dataset("set", names, images, np.array(labels), ids, np.zeros(2, bool)), "a")

@@ -1,13 +1,16 @@
 """Files of verdicts grow as verdicts come; whatever stops that, what was finished is kept and gone on with."""
 
 import csv
+import errno
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sagan_jax.errors import UserError
+from sagan_jax.inspection import verdict_file
 from sagan_jax.inspection.verdict_file import read_rows, remaining, row_of, written_to
 from sagan_jax.inspection.verdicts import Verdict
 
@@ -222,3 +225,24 @@ def test_a_file_that_is_named_twice_has_two_verdicts(tmp_path):
         growing.write(VERDICTS[0])
     with written_to(tmp_path / "a.csv", LIMIT, resume=True) as growing:
         assert remaining([Path("a.png"), Path("b.png"), Path("a.png")], growing.files) == [Path("b.png"), Path("a.png")]
+
+
+@FORMS
+def test_a_full_disk_while_a_finished_file_is_gone_on_with_loses_none_of_it(tmp_path, suffix, monkeypatch):
+    path = tmp_path / f"a{suffix}"
+    whole = write_all(path)
+
+    @contextmanager
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+        yield
+
+    with monkeypatch.context() as disk:
+        disk.setattr(verdict_file, "replacing", full)
+        with pytest.raises(OSError, match="No space"), written_to(path, LIMIT, resume=True):
+            pass
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with written_to(path, LIMIT, resume=True) as growing:
+        assert sum(growing.files.values()) == len(VERDICTS)
+        assert growing.unusable == {verdict_file.as_text(NAMES[3]): "damaged, or cut short"}
+    assert path.read_bytes() == whole

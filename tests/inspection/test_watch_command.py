@@ -13,6 +13,8 @@ import pytest
 from photographs import picture, save
 
 from sagan_jax import cli
+from sagan_jax.inspection import verdict_file
+from sagan_jax.inspection.verdicts import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +52,21 @@ def test_the_command_ends_clean_when_stopped_and_goes_on_without_scoring_twice(r
     assert (code, len(first)) == (0, 2), errors
     assert "# 0 normal, 2 abnormal, 0 unusable; from a file's close to its verdict: p50 " in errors
     assert out.read_text() == "".join(first)
-    save(folder / "2.png", picture(2))
+    save(folder / "2.png", picture(2))  # unusable before the command was stopped, and whole since
+    limit = json.loads(first[0])["threshold"]
+    with verdict_file.written_to(out, limit, resume=True) as growing:
+        growing.write(Verdict(str(folder / "2.png"), "unusable", None, None, limit, "the file is empty", ""))
+    first.append(out.read_text().splitlines(keepends=True)[-1])
     code, second, errors = watch_for(3, stop=signal.SIGINT)
     assert (code, len(second)) == (0, 2), errors
     assert out.read_text() == "".join([*first, *second])
-    assert sorted(Path(json.loads(line)["file"]).name for line in (*first, *second)) == [f"{i}.png" for i in range(4)]
+    names = sorted(Path(json.loads(line)["file"]).name for line in (*first[:2], *second))
+    assert names == [f"{i}.png" for i in range(4)]
     score = ["score", str(run), str(folder), f"--out={tmp_path / 'a.csv'}", "--method=mean_detector:METHOD"]
     assert cli.main(score) == 1  # two are abnormal
     with (tmp_path / "a.csv").open() as file:
         scores = {row["file"]: np.float32(row["score"]) for row in csv.DictReader(file)}
-    assert {row["file"]: np.float32(row["score"]) for row in map(json.loads, (*first, *second))} == scores
+    assert {row["file"]: np.float32(row["score"]) for row in map(json.loads, (*first[:2], *second))} == scores
 
 
 def test_pictures_do_not_go_where_they_would_be_scored(run, tmp_path, capsys):

@@ -3,10 +3,11 @@ import pytest
 from mean_detector import MEAN
 
 from sagan_jax.data.split import Split
-from sagan_jax.judging.calibration import calibrate
+from sagan_jax.errors import UserError
+from sagan_jax.judging.calibration import calibrate, called
 from sagan_jax.judging.evaluation import evaluate_kinds, evaluate_strict, normal_maps, score_test
 from sagan_jax.judging.pixel_metrics import count_pixels, counted_only
-from sagan_jax.judging.scoring import score_images
+from sagan_jax.judging.scoring import reference_protocol_scores, score_images
 from sagan_jax.report.text import sweep
 
 LABELS = np.array([False] * 4 + [True] * 4)
@@ -94,3 +95,22 @@ def test_pixels_are_counted_where_both_kinds_are_there(marked, counted, key):
     scores, pixels = score_test(MEAN, state, split, normal.pixels)
     assert len(scores.total) == 6
     assert (pixels is not None) == counted
+
+
+def test_scores_that_are_not_numbers_set_no_threshold_and_get_no_verdict():
+    for scores in ([1, 2, np.nan], [1, np.inf], []):
+        with pytest.raises(UserError, match="normal scores"):
+            calibrate(np.array(scores, np.float32))
+    calibration = calibrate(np.arange(9, dtype=np.float32))
+    for score, threshold in ((np.nan, 3.0), (3.0, np.nan)):
+        with pytest.raises(UserError, match="it must be a finite number"):
+            called(calibration, float(score), float(threshold))
+
+
+def test_the_reference_protocol_is_given_each_image_once(key):
+    images = np.zeros((6, 4, 4, 1), np.uint8)
+    state = MEAN.init(key, (4, 4, 1))
+    with pytest.raises(UserError, match="each index of the 6 images once"):
+        reference_protocol_scores(MEAN, state, images, batch_size=2, order=np.zeros(6, int))
+    with pytest.raises(UserError, match="batch_size is 0"):
+        reference_protocol_scores(MEAN, state, images, batch_size=0)

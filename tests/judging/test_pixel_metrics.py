@@ -130,3 +130,30 @@ def test_without_marks_there_is_nothing_to_measure():
         aupro(count_pixels(maps, np.ones_like(masks), bin_edges(maps)))
     with pytest.raises(UserError, match="resamples is 0"):
         summarise_pixels(counted(maps, masks), resamples=0)
+
+
+def test_maps_whose_normal_pixels_hardly_differ_are_measured_as_well():
+    rng = np.random.default_rng(0)
+    normal = 1e-13 * rng.random((4, 8, 8), np.float32)
+    masks = np.zeros((6, 8, 8), bool)
+    masks[3:, 2:5, 2:5] = True
+    maps = rng.random((6, 8, 8), np.float32) * np.where(masks, 2, 1).astype(np.float32)
+    counts = count_pixels(maps, masks, bin_edges(normal))
+    assert pixel_auroc(counts) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()), abs=0.02)
+
+
+def test_a_map_that_is_not_finite_and_a_mask_that_is_no_mask_are_refused():
+    maps, masks = np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 4), bool)
+    edges = bin_edges(np.arange(16, dtype=np.float32))
+    maps[0, 0, 0] = np.nan
+    with pytest.raises(UserError, match="a pixel of the maps is 'not finite'"):
+        count_pixels(maps, masks, edges)
+    with pytest.raises(UserError, match="a pixel of the maps is 'not finite'"):
+        bin_edges(maps)
+
+
+def test_intervals_are_numbers_where_images_are_marked_all_over():
+    masks = np.array([np.ones((4, 4)), np.ones((4, 4)), np.eye(4)], bool)
+    maps = np.random.default_rng(0).random((3, 4, 4), np.float32)
+    found = summarise_pixels(count_pixels(maps, masks, bin_edges(maps)), resamples=50)
+    assert np.isfinite([*found["pixel_auroc"], *found["aupro"]]).all()

@@ -11,6 +11,7 @@ import pytest
 
 import sagan_jax
 from experiments.digits import main
+from sagan_jax.detector import check_scored
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import reference_protocol_scores, score_images
 from sagan_jax.methods.table import METHODS, find_method
@@ -161,3 +162,17 @@ def test_a_method_goes_from_the_command_line_to_a_result_and_on_from_there(metho
     assert f"{method}, epoch 1 of 1" in (printed := capsys.readouterr().out)
     assert main([*flags, "--resume"]) == 0  # from the checkpoint: nothing is left to train
     assert capsys.readouterr().out == printed
+
+
+@EVERY
+def test_bytes_that_nobody_normalised_are_refused(method, key):
+    detector = small(method)
+    state = jax.eval_shape(lambda key: detector.init(key, (16, 16, 1)), key)
+    for program, operands in ((detector.update, (state, IMAGES, key)), (detector.score, (state, IMAGES))):
+        with pytest.raises(UserError, match="dtype is 'uint8'; it must be floats"):
+            jax.eval_shape(program, *operands)
+
+
+def test_statistics_that_there_are_none_of_are_refused():
+    with pytest.raises(UserError, match="statistics is 'Batch'; it must be one of running, batch"):
+        check_scored("Batch", jnp.zeros(1))

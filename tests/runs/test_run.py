@@ -85,7 +85,7 @@ def test_a_run_judged_strictly_is_not_continued_with_the_reference_protocol(tmp_
     assert main(flags(tmp_path / "strict")) == 0
     before = (tmp_path / "strict" / "config.json").read_bytes()
     assert main(flags(tmp_path / "strict", "--protocol=both", "--resume")) == 2
-    assert "were not scored by the reference protocol" in capsys.readouterr().err
+    assert "on record as scored by the reference protocol" in capsys.readouterr().err
     assert (tmp_path / "strict" / "config.json").read_bytes() == before
 
 
@@ -146,3 +146,11 @@ def test_a_copy_in_the_clone_of_another_project_has_no_commit(tmp_path, monkeypa
     assert provenance.commit() is None
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
     assert provenance.commit().endswith("+")
+
+
+def test_the_result_of_another_way_of_judging_is_none_of_the_run(tmp_path):
+    config = {"training": {"epochs": 1}, "run": {"false_positive_rate": 0.5, "select": "last"}}
+    write_json(tmp_path / "result.json", {"judging": {"false_positive_rate": 0.05, "select": "last"}})
+    assert read_result(tmp_path, config) == {}
+    write_json(tmp_path / "result.json", {"judging": {"false_positive_rate": 0.5, "select": "last"}})
+    assert read_result(tmp_path, config)

@@ -171,3 +171,23 @@ def test_all_calls_of_all_epochs_run_one_compiled_program(key, caplog):
             pass
     compiled = [record.message for record in caplog.records if record.message.startswith("Compiling jit(run_steps)")]
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("subsets", "seeds", "why"),
+    [
+        (np.arange(40).reshape(2, 20), [7, 8], "subsets must be indices of the 20 images"),
+        (np.arange(-1, 15).reshape(2, 8), [7, 8], "subsets must be indices"),
+        (np.arange(16).reshape(2, 8), [7], r"states, subsets and seeds is \[1, 2\]; it must be the same"),
+    ],
+)
+def test_many_models_are_given_indices_of_the_images_and_a_seed_each(key, subsets, seeds, why):
+    detector = summing_detector()
+    states = jax.vmap(lambda key: detector.init(key, (2, 2, 1)))(jax.random.split(key, 2))
+    with pytest.raises(UserError, match=why):
+        next(fit_many(detector, states, IMAGES, subsets, seeds, TrainingConfig(epochs=1, batch_size=4)))
+
+
+def test_a_pass_over_fewer_images_than_a_batch_is_refused(key):
+    with pytest.raises(UserError, match="batch_size is 8; it must be from 1 to the number of images, 5"):
+        plan_epoch(key, 0, 5, 8)
