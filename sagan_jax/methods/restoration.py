@@ -20,7 +20,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from sagan_jax.config import AdversarialConfig, RestorationConfig
-from sagan_jax.data.image_array import check_images
+from sagan_jax.data.image_array import check_pixels
 from sagan_jax.detector import (
     Detector,
     Images,
@@ -173,7 +173,7 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
         return Scores(total, reconstruction, jnp.zeros_like(total), heat, repaired)
 
     def fit_normal(state: RestorationState, images: Images, key: Array) -> RestorationState:
-        check_images(images)
+        check_pixels(images)
         images = np.asarray(images)
         restorer, _ = networks(images.shape[1:])
         choice_key, damage_key = jax.random.split(key)

@@ -104,10 +104,11 @@ def open_checkpoints(folder: Path, config: Mapping[str, Any], keep: int | None =
 
 
 def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: float) -> None:
-    """Writes a checkpoint, then lets go of those no longer kept.
+    """Writes a checkpoint, then lets go of those no longer kept. One of its epoch that is there already stays.
 
     Raises:
-        UserError: If it cannot be written: the disk is full, say. Those before it are whole.
+        UserError: If it cannot be written: the disk is full, say. Those before it are whole. Or if the loss is not
+            finite.
     """
     import orbax.checkpoint as ocp
 
@@ -119,15 +120,13 @@ def save(checkpoints: Checkpoints, checkpoint: Checkpoint, validation_loss: floa
         integrity=ocp.args.JsonSave(integrity),
     )
     require(bool(np.isfinite(validation_loss)), "the validation loss", validation_loss, "a finite number")
-    saved = _with_plain_errors(
+    _with_plain_errors(
         lambda: manager.save(checkpoint.epoch, args=arguments, metrics=metrics),
         lambda why: UserError(
             f"the checkpoint of epoch {checkpoint.epoch} cannot be written to {manager.directory}: {why}; those before "
             "it are whole, and --resume continues from the last"
         ),
     )
-    if not saved:
-        raise UserError(f"{manager.directory} has a checkpoint of epoch {checkpoint.epoch} or a later one already")
 
 
 def fingerprint(checkpoint: Checkpoint, config: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
