@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, UInt8
 
-from sagan_jax.errors import require
+from sagan_jax.errors import require, require_word
 
 State = Any
 """A method's state: any pytree of arrays (parameters, statistics, optimiser states, step), nothing hidden."""
@@ -105,8 +105,7 @@ def check_floats(images: Array) -> None:
 
 def check_scored(statistics: str, *inputs: Array) -> None:
     """Raises UserError for statistics there are none of, and for what is not floats."""
-    known = get_args(Statistics)
-    require(statistics in known, "statistics", statistics, f"one of {', '.join(known)}")
+    require_word("statistics", statistics, get_args(Statistics))
     for values in inputs:
         check_floats(values)
 

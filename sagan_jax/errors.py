@@ -37,6 +37,11 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise UserError(f"{name} is {value!r}; it must be {allowed}")
 
 
+def require_word(name: str, word: object, known: Sequence[str]) -> None:
+    """Raises UserError, naming the setting, its value and the words there are, unless it is one of them."""
+    require(word in known, name, word, f"one of {', '.join(known)}")
+
+
 def printable(text: str | os.PathLike[str]) -> str:
     """A text or path on one line: line breaks and whatever else cannot be printed are escaped."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fspath(text))

@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 from sagan_jax.config.methods import RestorationConfig, SaganConfig, SkipGanomalyConfig
 from sagan_jax.config.training import TrainingConfig
-from sagan_jax.errors import require
+from sagan_jax.errors import require_word
 
 Preset = Literal["paper", "reference", "inspection"]
 
@@ -64,4 +64,4 @@ def skip_ganomaly_preset(name: Preset) -> SkipGanomalyConfig:
 
 
 def _check_preset(name: str) -> None:
-    require(name in get_args(Preset), "the preset", name, f"one of {', '.join(get_args(Preset))}")
+    require_word("the preset", name, get_args(Preset))

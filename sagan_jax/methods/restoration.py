@@ -21,16 +21,7 @@ from jaxtyping import Float
 
 from sagan_jax.config import AdversarialConfig, RestorationConfig
 from sagan_jax.data.image_array import check_pixels
-from sagan_jax.detector import (
-    Detector,
-    Images,
-    Metrics,
-    Scores,
-    Statistics,
-    check_scored,
-    normalise,
-    worst_share,
-)
+from sagan_jax.detector import Detector, Images, Metrics, Scores, Statistics, check_scored, normalise, worst_share
 from sagan_jax.methods.adversarial import (
     AdversarialState,
     Example,

@@ -98,7 +98,7 @@ def open_run(
                     "best of them; start a new run with --protocol=both"
                 )
         if device.is_first_host():
-            _tell_of_more_epochs(folder, prepared.training.epochs)
+            _tell_of_more_epochs(stored, prepared.training.epochs)
             settings = asdict(output) | {"out": folder} | asdict(prepared.judging) | asdict(machine.config) | facts
             run_folder.write_json(folder / "config.json", {"format": FORMAT} | prepared.identity | {"run": settings})
         yield RunState(prepared, folder, checkpoints, history, last)
@@ -158,9 +158,9 @@ def continued(training: TrainingConfig, folder: Path, output: OutputConfig) -> T
     return training
 
 
-def _tell_of_more_epochs(folder: Path, epochs: int) -> None:
+def _tell_of_more_epochs(stored: Mapping[str, Any], epochs: int) -> None:
     """Says on stderr what it means for the learning rate if a run continues for more epochs than it was started for."""
-    match run_folder.read_json(folder / "config.json"):
+    match stored:
         case {"training": {"epochs": int(before)}} if before < epochs:
             print(
                 f"continuing to epoch {epochs}; the run was started for {before}. A learning rate that decays follows "

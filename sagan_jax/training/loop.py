@@ -21,7 +21,7 @@ from sagan_jax import device
 from sagan_jax.config import TrainingConfig
 from sagan_jax.data.image_array import check_training_images
 from sagan_jax.detector import Detector, Images, Metrics, State, normalise
-from sagan_jax.errors import UserError, require
+from sagan_jax.errors import UserError, require, require_word
 from sagan_jax.training.plan import Plan, plan_configured_epoch, steps_of_epoch
 
 Progress = Callable[[int, int, int, dict[str, Any]], None]
@@ -312,7 +312,7 @@ def fit_many(
         raise UserError(f"subsets must be indices of the {len(images)} images, integers [models, images of each]")
     models = {len(seeds), len(subsets), *(len(leaf) for leaf in jax.tree.leaves(states))}
     require(len(models) == 1, "the number of states, subsets and seeds", sorted(models), "the same")
-    require(how in get_args(_How), "how", how, f"one of {', '.join(get_args(_How))}")
+    require_word("how", how, get_args(_How))
     images = jax.device_put(images)
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     step = StepConfig(config.flip, many=how)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from sagan_jax.config import MapKind
 from sagan_jax.detector import Detector, Scores, State, Statistics
-from sagan_jax.errors import UserError, require
+from sagan_jax.errors import UserError, require_word
 
 _SMOOTHING = 1 / 32  # standard deviation of the blur, in sides of the image
 
@@ -33,7 +33,7 @@ def mapped(detector: Detector, kind: MapKind) -> Detector:
     Raises:
         UserError: If "latent_gradient" is wanted of a method without a latent term, or there is no such kind.
     """
-    require(kind in get_args(MapKind), "the map", kind, f"one of {', '.join(get_args(MapKind))}")
+    require_word("the map", kind, get_args(MapKind))
     if kind == "residual":
         return detector
     if not detector.latent:
