@@ -77,7 +77,8 @@ class Detector(NamedTuple):
         score: `(state, images, statistics="running") -> Scores`. With running statistics an image's score
             depends on that image alone. A method that searches at test time does it in here.
         fit_normal: `(state, images uint8 [N, H, W, C], key) -> state`, statistics of normal training images that the
-            score needs and no step makes; called after an epoch, before anything is scored. None if there are none.
+            score needs and no step makes; called after an epoch, before anything is scored: the total and the map that
+            need them are not a number until then. None if there are none.
         crossed: Whether `fit_normal` works on half of the images too, so that the other half is scored as new ones
             are, and a threshold rests on all of them.
         latent: Whether the scores have a latent term L.

@@ -241,5 +241,6 @@ def join_scores(parts: Sequence[Scores]) -> Scores:
         if values is None:
             continue
         if bad := int((~np.isfinite(values)).reshape(len(values), -1).any(axis=1).sum()):
-            raise UserError(f"{bad} of {len(values)} images have a {name} that is not finite")
+            why = "the weights are broken, or `fit_normal` was not called"
+            raise UserError(f"{bad} of {len(values)} images have a {name} that is not finite: {why}")
     return scores

@@ -94,8 +94,9 @@ def abnormality(found: Float[Array, "reading batch height width"], level: Level)
 
 
 def no_level() -> Level:
-    """The level before any images were seen."""
-    return Level(jnp.zeros(len(_TINY)), jnp.ones(len(_TINY)))
+    """The level before any images were seen: not a number, so that no score is either."""
+    unknown = jnp.full(len(_TINY), jnp.nan)
+    return Level(unknown, jnp.array(unknown))  # buffers of their own
 
 
 def fit_level(worst: Float[Array, "reading image"]) -> Level:

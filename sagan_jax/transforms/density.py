@@ -87,8 +87,8 @@ def scored_by(scoring: Scoring, detector: Detector, images: int) -> Detector:
 def with_density(detector: Detector, config: DensityConfig) -> Detector:
     """The same method, trained as it is, with its score replaced by the distance from normal images.
 
-    R, L, the map and the reconstruction remain the method's own. Until `fit_normal` has been called, nothing is
-    fitted and all scores are alike but for rounding.
+    R, L, the map and the reconstruction remain the method's own. Until `fit_normal` has been called, no score is a
+    number.
 
     Args:
         detector: Any method.
@@ -106,7 +106,8 @@ def with_density(detector: Detector, config: DensityConfig) -> Detector:
             mean=jnp.zeros(features),
             directions=jnp.zeros((features, config.directions)),
         )
-        expected = Regression(jnp.zeros(TERMS), jnp.ones(TERMS), jnp.zeros(1 + TERMS + TERMS * (TERMS + 1) // 2))
+        unknown = jnp.full(1 + TERMS + TERMS * (TERMS + 1) // 2, jnp.nan)
+        expected = Regression(jnp.zeros(TERMS), jnp.ones(TERMS), unknown)
         density = Density(space, jnp.zeros((config.kept_of(image_shape), config.directions)), expected)
         return DensityState(detector.init(key, image_shape), density)
 

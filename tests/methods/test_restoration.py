@@ -155,6 +155,13 @@ def untrained(restorer, image_shape, key):
     return restoration_gan(lambda shape: (restorer, restorer), SMALL, None), state
 
 
+def test_before_normal_images_were_fitted_no_score_is_a_number(key):
+    detector, unfitted = untrained(Restorer(Normalised()), (16, 16, 3), key)
+    scores = detector.score(unfitted, jnp.zeros((2, 16, 16, 3)))
+    assert np.isnan(scores.total).all()
+    assert np.isnan(scores.map).all()
+
+
 def test_the_population_is_the_mean_of_what_batches_of_images_have_as_training_shows_them(key):
     images = np.random.default_rng(0).integers(0, 256, (90, 4, 4, 2), np.uint8)
     detector, trained = untrained(Restorer(Normalised()), (4, 4, 2), key)
