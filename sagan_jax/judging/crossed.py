@@ -8,6 +8,8 @@ from sagan_jax.data.groups import Groups
 from sagan_jax.data.photographs import Photographs
 from sagan_jax.data.split import even_part
 from sagan_jax.detector import Detector, State
+from sagan_jax.judging.calibration import calibrate, threshold_for
+from sagan_jax.judging.false_positive_rate import contradicts
 from sagan_jax.judging.scoring import score_images
 
 ENOUGH = 200
@@ -16,6 +18,8 @@ _FEWEST = 40
 """Of fewer images a half would say little about the other."""
 _HALF = 128
 """At most this many images of each half are scored."""
+_ASKED_AT = 0.05
+"""The rate of false positives at which held-out images are compared with them."""
 
 
 def crossed_scores(
@@ -59,3 +63,22 @@ def crossed_scores(
         scored = even_part(np.flatnonzero(~known), _HALF)
         scores.append(score_images(detector, fitted, images[scored]).total)
     return np.concatenate(scores)
+
+
+def too_many_over(crossed: Float[np.ndarray, " crossed"], held_out: Float[np.ndarray, " held_out"]) -> int:
+    """How many held-out images exceed the threshold by `crossed_scores`, if so many that it cannot hold for new images.
+
+    The networks were trained on most images that are scored by halves. Where they know these better than new ones,
+    held-out images score higher.
+
+    Args:
+        crossed: From `crossed_scores`.
+        held_out: Scores of images that nothing was trained on.
+
+    Returns:
+        0 if they are no more than chance has for 5 % false positives, but for once in a hundred times.
+    """
+    if not len(crossed):
+        return 0
+    over = int((held_out > threshold_for(calibrate(crossed), _ASKED_AT)).sum())
+    return over if contradicts(over, len(held_out), _ASKED_AT) else 0

@@ -26,6 +26,7 @@ from sagan_jax.run_folder import VALIDATION
 from sagan_jax.runs.identity import differences, with_more_epochs
 
 CALIBRATION_IMAGES = "calibration_images"
+EXCEEDING = "held_out_exceeding"
 Result = TypeVar("Result")
 FORMAT = 2
 """Of run folders and their checkpoints; raised by a change that programs from before it would misread."""

@@ -9,7 +9,7 @@ from sagan_jax.judging import evaluation
 from sagan_jax.judging.false_positive_rate import contradicts, percent
 from sagan_jax.judging.floor import judge_floor
 from sagan_jax.judging.scoring import score_images
-from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES
+from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, EXCEEDING
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.run_state import Trained
 
@@ -54,6 +54,12 @@ def evaluate(prepared: Prepared, trained: Trained) -> Evaluated:
         result["pixels"] = evaluation.pixels_counted(split, pixels)
     elif split.test_masks is not None and split.test_masks.any():
         notes = ("every pixel of the masks is marked, or of those that are counted: there are no metrics of pixels",)
+    if exceeding := of_epoch.get(EXCEEDING, 0):
+        notes += (
+            f"{exceeding} of {len(normal.scores)} held-out images, which were not trained on, exceed the threshold "
+            "that all normal images would set for 5 %, so held-out images alone set it; train on images that differ "
+            "as much as new ones will, and more defects will be found",
+        )
     over = int((normal.scores > strict["threshold"]["value"]).sum())
     if contradicts(over, len(normal.scores), rate):
         notes += (

@@ -18,11 +18,11 @@ from sagan_jax.detector import State
 from sagan_jax.errors import UserError
 from sagan_jax.judging import evaluation
 from sagan_jax.judging.calibration import calibrate
-from sagan_jax.judging.crossed import ENOUGH, crossed_scores
+from sagan_jax.judging.crossed import ENOUGH, crossed_scores, too_many_over
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.run_folder import VALIDATION
 from sagan_jax.runs import checkpoint
-from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, FORMAT, Checkpoint, Checkpoints
+from sagan_jax.runs.checkpoint import CALIBRATION_IMAGES, EXCEEDING, FORMAT, Checkpoint, Checkpoints
 from sagan_jax.runs.configuration import check_format
 from sagan_jax.runs.prepare import Prepared
 from sagan_jax.runs.scoring_weights import keep_weights
@@ -203,9 +203,10 @@ def end_epoch(
         state = device.put(fitted, jax.tree.leaves(state)[0].sharding)
     scores = score_images(detector, state, prepared.held_out, patches=split.patches)
     crossed = _crossed(run, epoch, state)
-    normal_scores = crossed if len(crossed) else scores.total
+    exceeding = too_many_over(crossed, scores.total)
+    normal_scores = crossed if len(crossed) and not exceeding else scores.total
     row = {"epoch": epoch} | metrics | {VALIDATION: float(scores.reconstruction.mean())}
-    row |= {CALIBRATION_IMAGES: len(normal_scores)}
+    row |= {CALIBRATION_IMAGES: len(normal_scores)} | ({EXCEEDING: exceeding} if exceeding else {})
     if prepared.judging.protocol == "both":
         row[evaluation.REFERENCE_AUROC] = evaluation.reference_auroc(detector, state, split, training.batch_size)
     shown = steps_of_epoch(epoch - 1, prepared.images, training) * training.batch_size

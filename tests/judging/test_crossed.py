@@ -6,7 +6,7 @@ import pytest
 
 from sagan_jax.data.groups import Groups
 from sagan_jax.detector import Detector, Scores, normalise
-from sagan_jax.judging.crossed import crossed_scores
+from sagan_jax.judging.crossed import crossed_scores, too_many_over
 
 
 def images_of(count):
@@ -69,3 +69,14 @@ def test_groups_that_leave_too_few_to_a_half_are_not_crossed():
     for sizes in ([81, 19], [100]):
         groups = Groups(".", np.repeat(np.arange(len(sizes)), sizes))
         assert len(crossed_scores(knowing_images(), None, images_of(100), seed=2, groups=groups)) == 0
+
+
+def test_held_out_images_speak_up_once_more_exceed_the_threshold_than_chance_has():
+    crossed = np.arange(100, dtype=np.float32)  # for 5 % the threshold is near 95
+
+    def held_out(over):
+        return np.repeat(np.float32([50, 200]), [40 - over, over])
+
+    # more than 6 of 40, at 5 %, come once in 300 times, more than 5 once in 70
+    assert [too_many_over(crossed, held_out(over)) for over in (0, 2, 6, 7, 20)] == [0, 0, 0, 7, 20]
+    assert too_many_over(crossed[:0], held_out(20)) == 0

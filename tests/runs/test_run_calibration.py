@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from mean_detector import MEAN, METHOD, MeanConfig
@@ -9,7 +10,7 @@ from photographs import picture
 
 from sagan_jax.config import HardwareConfig, JudgingConfig, TrainingConfig
 from sagan_jax.data.split import Split
-from sagan_jax.detector import normalise
+from sagan_jax.detector import Statistics, normalise
 from sagan_jax.device import start_run
 from sagan_jax.judging.calibration import calibrate
 from sagan_jax.run_folder import read_metrics
@@ -74,6 +75,23 @@ def test_it_is_of_held_out_images_where_halves_are_of_no_use(tmp_path, count, ju
     said = "each half scored" in (tmp_path / "run" / "report.html").read_text()
     assert said == (expected[-1] == count)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["images"]["held_out"] == round(0.2 * count)
+
+
+def test_it_is_of_held_out_images_where_far_too_many_of_them_exceed_that_by_halves(tmp_path):
+    def fit_count(state, images, key):
+        return state | {"mean": jnp.full(images.shape[1:], float(len(images)))}
+
+    def score(state, images, statistics: Statistics = "running"):  # 25 by a half, 40 by all that are trained on
+        scores = MEAN.score(state, images, statistics=statistics)
+        return scores._replace(total=jnp.full_like(scores.total, state["mean"].max()))
+
+    detector = FITTED._replace(fit_normal=fit_count, score=score)
+    result, rows, model = trained(tmp_path / "run", 50, detector=detector)
+    assert rows == [10, 10]
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[1]["held_out_exceeding"] == 10
+    assert result["strict"]["threshold"]["calibration_images"] == 10
+    np.testing.assert_array_equal(model.calibration.quantiles, calibrate(np.full(10, 40, np.float32)).quantiles)
+    assert any(note.startswith("10 of 10 held-out images, which were not trained") for note in result["notes"])
 
 
 def test_held_out_images_that_exceed_the_threshold_far_too_often_are_told_of(key):
