@@ -75,7 +75,7 @@ def test_held_out_images_speak_up_once_more_exceed_the_threshold_than_chance_has
     crossed = np.arange(100, dtype=np.float32)  # for 5 % the threshold is near 95
 
     def held_out(over):
-        return np.repeat(np.float32([50, 200]), [40 - over, over])
+        return np.repeat(np.array([50, 200], np.float32), [40 - over, over])
 
     # more than 6 of 40, at 5 %, come once in 300 times, more than 5 once in 70
     assert [too_many_over(crossed, held_out(over)) for over in (0, 2, 6, 7, 20)] == [0, 0, 0, 7, 20]
