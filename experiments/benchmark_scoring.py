@@ -119,6 +119,9 @@ def make_scorer(size: int, *, inspection: bool, jpeg_margin: int) -> "Scorer":
     settings, shape = sagan_preset("inspection" if inspection else "paper"), (size, size, 3)
     detector = sagan(settings)
     state = detector.init(jax.random.key(0), shape)
+    if detector.fit_normal:
+        noise = np.random.default_rng(0).integers(0, 256, (64, *shape), np.uint8)
+        state = detector.fit_normal(state, noise, jax.random.key(0))
     void, reading = calibrate(np.linspace(0, 1, 100, dtype=np.float32)), Reading(jpeg_margin=jpeg_margin)
     return scorer_of(Model(METHODS["sagan"], settings, shape, detector, state, void, 1, 0.05, {}, None, reading))
 

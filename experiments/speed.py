@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MEMORY_SHARE = 0.85
 """How much of a device's memory the models of one program may take; scoring and the allocator have the rest."""
+_FITTED = 128
 LEAST_SECONDS = 1.0
 """A timing is of as many steps as take so long."""
 
@@ -128,6 +129,8 @@ def measure_speed(kind: Kind, models: int, scratch: Path) -> Speed:
     images = jax.device_put(pixels)
     config = StepConfig(kind.training.flip, many="vmap" if models > 1 else None)
     one = detector.init(jax.random.key(0), kind.image_shape)
+    if detector.fit_normal:
+        one = detector.fit_normal(one, pixels[:_FITTED], jax.random.key(0))
     state = jax.tree.map((lambda leaf: jnp.stack([leaf] * models)) if models > 1 else jnp.copy, one)
     plan = _plan(kind, models if models > 1 else None)
     steps = plan.order.shape[-2]
