@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 _TUNABLES, _HUGE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+_ASKED = "SAGAN_ASKED_FOR_HUGE_PAGES"
+"""Set when a command is started anew: for programs with rights of their own, glibc takes the other variable away."""
 _KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -18,9 +20,11 @@ def restart_with_huge_pages() -> None:
     """
     try:
         tunables = _asking(os.environ.get(_TUNABLES, ""), _KERNEL.read_text())
-        if tunables is None or "jax" in sys.modules or not sys.executable:  # with JAX there, work has begun
+        begun = _ASKED in os.environ or "jax" in sys.modules  # with JAX there, work has begun
+        if tunables is None or begun or not sys.executable:
             return
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {_TUNABLES: tunables})
+        environment = os.environ | {_TUNABLES: tunables, _ASKED: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
     except OSError:  # another system, or one that starts nothing: small pages do as well
         return
 

@@ -33,6 +33,8 @@ from pathlib import Path
 from sagan_jax import huge_pages
 huge_pages._KERNEL = Path(sys.argv[1])
 print(json.dumps([os.getpid(), sys.argv, os.environ.get("GLIBC_TUNABLES")]), flush=True)
+if os.environ.get("TAKEN_AWAY"):
+    os.environ.pop("GLIBC_TUNABLES", None)  # as glibc does for programs with rights of their own
 huge_pages.restart_with_huge_pages()
 print("the work", flush=True)
 """
@@ -40,7 +42,8 @@ print("the work", flush=True)
 
 def start(kernel, **environment):
     """What the program says each time it starts, and its number."""
-    inherited = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    ours = ("GLIBC_TUNABLES", huge_pages._ASKED)
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "-c", PROGRAM, str(kernel), "--flag=a b"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=inherited | environment) as process:
         assert process.stdout is not None
@@ -58,6 +61,8 @@ def test_a_command_is_started_anew_once_with_its_arguments_and_its_number(tmp_pa
     assert said == [[pid, arguments, None], [pid, arguments, "glibc.malloc.hugetlb=1"]]
     said, pid = start(tmp_path / "enabled", GLIBC_TUNABLES="glibc.malloc.hugetlb=0")
     assert said == [[pid, arguments, "glibc.malloc.hugetlb=0"]]
+    said, _ = start(tmp_path / "enabled", TAKEN_AWAY="1")
+    assert len(said) == 2
 
 
 def test_without_the_kernels_word_a_command_goes_on_as_it_is(tmp_path):
