@@ -13,7 +13,6 @@ from sagan_jax.config import Device, FolderConfig, Preset
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
 from sagan_jax.flags import TrainingFlags, parse_as, with_home
-from sagan_jax.huge_pages import restart_with_huge_pages
 from sagan_jax.methods.table import find_method, own_method
 
 
@@ -338,8 +337,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    if argv is None and sys.argv[1:2] == ["train"]:
-        restart_with_huge_pages()
     argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:  # a wrong command line is an error as any other

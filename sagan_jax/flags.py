@@ -12,7 +12,6 @@ from typing import Annotated, Any, get_args
 from sagan_jax.config import HardwareConfig, JudgingConfig, OutputConfig, Preset, TrainingConfig
 from sagan_jax.errors import UserError
 from sagan_jax.exit_codes import guarded
-from sagan_jax.huge_pages import restart_with_huge_pages
 from sagan_jax.methods.table import METHODS, find_method
 
 _METHOD_HELP = (
@@ -69,8 +68,6 @@ def run_experiment(kind: type, name: str, argv: Sequence[str] | None) -> int:
     Returns:
         The exit code, see `sagan_jax.exit_codes.guarded`.
     """
-    if argv is None:
-        restart_with_huge_pages()
     argv = with_home(sys.argv[1:] if argv is None else argv)
 
     def work() -> object:
