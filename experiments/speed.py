@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 MEMORY_SHARE = 0.85
 """How much of a device's memory the models of one program may take; scoring and the allocator have the rest."""
-_FITTED = 128
 LEAST_SECONDS = 1.0
 """A timing is of as many steps as take so long."""
+_FITTED = 128
+"""Images that what is known of normal ones is fitted on, where a method needs that to score; it is not timed."""
 
 
 class Kind(NamedTuple):

@@ -25,10 +25,8 @@ _COLOURS = (NORMAL, ABNORMAL, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0000
 _DASHES = ("-", "--", "-.", ":")
 _TITLES = {"generator": "Generator", "discriminator": "Discriminator", "validation": "Held-out normal images"}
 _OTHER = "Training"
-_NO_LOSS = (
-    *("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc"),
-    *("calibration_images", "held_out_exceeding"),
-)
+_COUNTED = ("calibration_images", "held_out_exceeding")
+_NO_LOSS = ("epoch", "seconds", "images_per_second", "waiting_for_images", "reference_auroc", *_COUNTED)
 
 
 class Histogram(NamedTuple):
