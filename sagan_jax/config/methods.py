@@ -119,6 +119,8 @@ class AdversarialConfig(ReconstructionConfig):
     """Let the discriminator lower the latent loss too, as the authors' code does."""
     learning_rate: float = 2e-3
     """Adam's step size, for both networks."""
+    optimiser: Literal["adam", "muon"] = "adam"
+    """The generator's. Muon trains the convolutions that mix channels, in fewer steps, and Adam all else."""
     decay: Literal["linear", "cosine", "constant"] = "linear"
     """Learning rate over training: constant; or constant for the first half and linear to zero over the second; or half
     a cosine down to zero."""

@@ -18,7 +18,7 @@ from sagan_jax.atomic_file import replacing
 from sagan_jax.config import SaganConfig, sagan_preset
 from sagan_jax.detector import Detector, State, abstract_state
 from sagan_jax.errors import UserError, one_line, printable
-from sagan_jax.export.weights import check_tensors, zeros
+from sagan_jax.export.weights import check_tensors
 from sagan_jax.methods.adversarial import AdversarialState, Player
 from sagan_jax.methods.sagan import sagan
 
@@ -168,7 +168,7 @@ def load_torch(
                 raise UserError(f"the {what} has values in {name} that are not finite float32 numbers")
             if name.endswith("running_var") and (np.asarray(values) < 0).any():
                 raise UserError(f"the {what} has variances below 0 in {name}")
-    state: AdversarialState = zeros(like)  # as Adam's states are before the first step
+    state: AdversarialState = detector.init(jax.random.key(0), image_shape)  # for optimisers that have not begun
     players = (
         filled(player, network, wanted)
         for player, network, wanted in zip((state.generator, state.discriminator), tensors, there, strict=True)

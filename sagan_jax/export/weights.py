@@ -68,13 +68,13 @@ def load_safetensors(path: Path, method: Method | None = None) -> Model:
     check_tensors(path, tensors, wanted)
     filled = [
         jax.numpy.asarray(tensors[name]) if name in tensors else leaf
-        for name, leaf in zip(names, jax.tree.leaves(zeros(model.state)), strict=True)
+        for name, leaf in zip(names, jax.tree.leaves(_zeros(model.state)), strict=True)
     ]
     state = jax.tree.unflatten(jax.tree.structure(model.state), filled)
     return model._replace(state=state, calibration=Calibration(tensors[CALIBRATION]), epoch=epoch)
 
 
-def zeros(like: State) -> State:
+def _zeros(like: State) -> State:
     """A state of these shapes and dtypes, all zero."""
     return jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), like)
 

@@ -14,6 +14,7 @@ from sagan_jax.config import AdversarialConfig, GanConfig, ReconstructionConfig
 from sagan_jax.detector import Detector, Init, Metrics, Scores, Statistics, Update, check_floats, check_scored
 from sagan_jax.methods.layers import initialise
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
+from sagan_jax.methods.optimisers import adam, generator_optimiser
 
 
 class Player(NamedTuple):
@@ -95,7 +96,8 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         return residual_scores(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
 
     objective = Objective(generator, partial(discriminator_loss, config))
-    return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)
+    optimisers = generator_optimiser(config, steps), adam(config, steps)
+    return Detector(*adversarial_training(networks, objective, optimisers, config.reinitialise_below), score)
 
 
 def generator_loss(
@@ -152,8 +154,7 @@ def total_score(config: GanConfig, reconstruction: Array, latent: Array) -> Arra
 def adversarial_training(
     networks: Networks,
     objective: Objective,
-    config: GanConfig,
-    steps: int | None,
+    optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation],
     reinitialise_below: float = 0.0,
     show: Callable[[Array, Array], Example] = lambda images, key: Example(images, images),
 ) -> tuple[Init, Update]:
@@ -165,15 +166,14 @@ def adversarial_training(
     Args:
         networks: Makes the generator and the discriminator for an image shape.
         objective: Their losses.
-        config: Optimiser.
-        steps: Training steps in all, for a decaying learning rate; None keeps it constant.
+        optimisers: The generator's and the discriminator's.
         reinitialise_below: The discriminator is initialised again when its loss falls below this; 0 means never.
         show: From a batch of images and a key to the `Example` that a step uses.
 
     Returns:
         Both functions; the state is an `AdversarialState`.
     """
-    optimiser = adam(config, steps)
+    of_generator, of_discriminator = optimisers
 
     def init(key: Array, image_shape: tuple[int, ...]) -> AdversarialState:
         given = jax.eval_shape(show, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), key).given
@@ -184,8 +184,8 @@ def adversarial_training(
             generator, discriminator = networks(image_shape)
             return AdversarialState(
                 step=jnp.zeros((), jnp.int32),
-                generator=new_player(optimiser, generator, generator_key, given.shape[1:]),
-                discriminator=new_player(optimiser, discriminator, discriminator_key, image_shape),
+                generator=new_player(of_generator, generator, generator_key, given.shape[1:]),
+                discriminator=new_player(of_discriminator, discriminator, discriminator_key, image_shape),
             )
 
         return build(key)
@@ -224,8 +224,8 @@ def adversarial_training(
         )(real, fake)
         discriminator_gradient = jax.tree.map(jnp.add, real_vjp(by_real)[0], fake_vjp(by_fake)[0])
 
-        new_generator = apply_gradient(optimiser, state.generator, generator_gradient, generator_statistics)
-        new_discriminator = apply_gradient(optimiser, state.discriminator, discriminator_gradient, statistics)
+        new_generator = apply_gradient(of_generator, state.generator, generator_gradient, generator_statistics)
+        new_discriminator = apply_gradient(of_discriminator, state.discriminator, discriminator_gradient, statistics)
         metrics = {
             "generator_loss": generator_loss,
             **generator_terms,
@@ -281,21 +281,3 @@ def apply_gradient(optimiser: optax.GradientTransformation, player: Player, grad
     """The player after one step against a gradient, with its new running statistics."""
     updates, optimiser_state = optimiser.update(gradient, player.optimiser, player.params)
     return Player(optax.apply_updates(player.params, updates), statistics, optimiser_state)
-
-
-def adam(config: GanConfig, steps: int | None) -> optax.GradientTransformation:
-    """The optimiser of each player."""
-    return optax.adam(learning_rate(config, steps), b1=config.beta1, b2=config.beta2)
-
-
-def learning_rate(config: GanConfig, steps: int | None) -> optax.ScalarOrSchedule:
-    """Constant, or over `steps` down to zero: half a cosine, or constant for the first half and then linear.
-
-    The latter is the paper's "lambda decay" (section 3).
-    """
-    if config.decay == "constant" or steps is None:
-        return config.learning_rate
-    if config.decay == "cosine":
-        return optax.cosine_decay_schedule(config.learning_rate, steps)
-    constant_steps = steps // 2
-    return optax.linear_schedule(config.learning_rate, 0.0, steps - constant_steps, constant_steps)

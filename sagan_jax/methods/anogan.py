@@ -30,6 +30,7 @@ from sagan_jax.methods.adversarial import (
 from sagan_jax.methods.dcgan import Decoder, PlainDiscriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy
+from sagan_jax.methods.optimisers import adam
 
 START = 0
 """Seed of the latent every search starts from."""
@@ -86,4 +87,5 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
         return compare(latents)
 
     objective = Objective(generator, tell_apart)
-    return Detector(*adversarial_training(networks, objective, config, steps, show=show), score)
+    optimiser = adam(config, steps)
+    return Detector(*adversarial_training(networks, objective, (optimiser, optimiser), show=show), score)

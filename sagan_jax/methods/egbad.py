@@ -26,7 +26,6 @@ from sagan_jax.detector import Detector, Metrics, Scores, Statistics, check_floa
 from sagan_jax.methods.adversarial import (
     Judgement,
     Player,
-    adam,
     apply_gradient,
     apply_scoring,
     apply_training,
@@ -36,6 +35,7 @@ from sagan_jax.methods.adversarial import (
 from sagan_jax.methods.dcgan import check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC, BatchNorm, StridedConv, TransposedConv, weight_init
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy
+from sagan_jax.methods.optimisers import adam
 from sagan_jax.ops import convolution
 
 NAMES = ("generator", "encoder", "discriminator")

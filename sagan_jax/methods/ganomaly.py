@@ -30,6 +30,7 @@ from sagan_jax.methods.adversarial import (
 from sagan_jax.methods.dcgan import Decoder, Encoder, PlainDiscriminator, check_image_shape
 from sagan_jax.methods.layers import ARITHMETIC
 from sagan_jax.methods.losses import absolute_error, squared_error
+from sagan_jax.methods.optimisers import adam
 
 
 class GanomalyGenerator(nn.Module):
@@ -89,4 +90,6 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
         return residual_scores(config, images, reconstructed, squared_error(latent, again).mean(axis=-1))
 
     objective = Objective(generator, discriminator)
-    return Detector(*adversarial_training(networks, objective, config, steps, config.reinitialise_below), score)
+    optimiser = adam(config, steps)
+    training = adversarial_training(networks, objective, (optimiser, optimiser), config.reinitialise_below)
+    return Detector(*training, score)

@@ -12,6 +12,7 @@ from torch_sagan import networks, score
 import sagan_jax
 from sagan_jax.config import SkipGanomalyConfig, sagan_preset
 from sagan_jax.data.digits import load_digits
+from sagan_jax.detector import normalise
 from sagan_jax.errors import UserError
 from sagan_jax.judging.scoring import score_images
 from sagan_jax.methods.sagan import sagan
@@ -62,6 +63,16 @@ def test_the_way_back_gives_the_very_tensors_and_they_load_strictly(changes):
         fresh.load_state_dict(tensors, strict=True)
         for name, value in network.state_dict().items():
             assert torch.equal(fresh.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_training_goes_on_from_them(optimiser):
+    config = dataclasses.replace(sagan_preset("reference"), pool="soft", optimiser=optimiser)
+    model = sagan_jax.load_torch(*state_dicts(), config)
+    moved, _ = jax.jit(model.detector.update)(model.state, normalise(DIGITS), jax.random.key(0))
+    before, after = (jax.tree.leaves(state.generator.params) for state in (model.state, moved))
+    convolutions = [(a, b) for a, b in zip(before, after, strict=True) if a.ndim > 2]
+    assert all((a != b).any() for a, b in convolutions)
 
 
 @pytest.mark.parametrize(

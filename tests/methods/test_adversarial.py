@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from sagan_jax.config import AdversarialConfig
-from sagan_jax.methods.adversarial import learning_rate, reconstruction_gan
+from sagan_jax.methods.adversarial import reconstruction_gan
 from sagan_jax.methods.layers import BatchNorm, Conv
 
 CONFIG = AdversarialConfig(learning_rate=1e-3)
@@ -146,13 +146,6 @@ def test_a_discriminator_that_has_not_collapsed_is_left_alone(batch):
     _, new, metrics = updated(batch, reinitialise_below=1e-5)
     assert metrics["discriminator_reinitialised"] == 0
     assert_same(new.discriminator.params, plain.discriminator.params)
-
-
-def test_the_learning_rate_is_constant_for_half_the_steps_then_falls_to_zero():
-    rate = learning_rate(CONFIG, steps=10)
-    expected = [1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0]
-    np.testing.assert_allclose([rate(step) for step in range(11)], np.array(expected) * 1e-3, rtol=1e-5, atol=1e-9)
-    assert learning_rate(dataclasses.replace(CONFIG, decay="constant"), steps=10) == 1e-3
 
 
 def same(a, b):
