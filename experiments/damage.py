@@ -2,7 +2,8 @@
 
     python -m experiments.damage --data=DIR --size=64 --out=damage.png
 
-Four pictures an image: as it is, in another light, damaged, and the mask. A few seconds on 2 cores. Expect 12 images.
+Four pictures an image: as it is, from another view and in another light, damaged, and the mask. A few seconds on
+2 cores. Expect 12 images.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from sagan_jax.config import RestorationConfig
 from sagan_jax.errors import require
 from sagan_jax.flags import run_experiment
 
-_COLUMNS = ("normal", "another light", "damaged", "mask")
+_COLUMNS = ("normal", "other view, light", "damaged", "mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +47,19 @@ class Damage:
         from sagan_jax.data.digits import load_digits
         from sagan_jax.data.folder import load_folder
         from sagan_jax.detector import normalise
-        from sagan_jax.methods.synthetic_damage import damage, other_light
+        from sagan_jax.methods.restoration import damaged_example
 
         folder = self.data and load_folder(self.data, size=self.size)[0]
         images = folder.train if folder else load_digits(self.size).images
         chosen = np.linspace(0, len(images) - 1, self.images).astype(int)
-        light_key, damage_key = jax.random.split(jax.random.key(self.seed))
         normal = normalise(np.asarray(images[chosen]))
-        lit = other_light(light_key, normal, self.repair.relit)
-        damaged, mask = damage(damage_key, lit, self.repair)
+        shown = damaged_example(self.repair, normal, jax.random.key(self.seed))
 
         pairs = -(-self.images // 2)  # two images stand side by side
         figure = Figure(figsize=(2 * len(_COLUMNS) * 1.1, pairs * 1.1 + 0.3), dpi=120, layout="constrained")
         for i in range(self.images):
-            pictures = (*((np.clip(np.asarray(x[i]), -1, 1) + 1) / 2 for x in (normal, lit, damaged)), mask[i])
+            in_colour = (normal, shown.images, shown.given)
+            pictures = (*((np.clip(np.asarray(x[i]), -1, 1) + 1) / 2 for x in in_colour), shown.truth[i])
             for column, (title, picture) in enumerate(zip(_COLUMNS, pictures, strict=True)):
                 place = (i // 2) * 2 * len(_COLUMNS) + (i % 2) * len(_COLUMNS) + column + 1
                 axes = figure.add_subplot(pairs, 2 * len(_COLUMNS), place)

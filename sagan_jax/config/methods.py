@@ -76,6 +76,8 @@ class RestorationConfig:
     """Train the generator to repair; on in the preset `inspection`, off in the papers."""
     weight_damage: float = 40.0
     """Weight of the loss of the damage channel in the generator's objective, beside the reconstruction's."""
+    moved: float = 0.8
+    """Share of training images shown turned, scaled and moved a little, before all else."""
     relit: float = 0.75
     """Share of training images shown in another light, contrast, sharpness and grain, before they are damaged."""
     whole: float = 0.1
@@ -96,7 +98,7 @@ class RestorationConfig:
         check_field_types(self)
         for name in ("weight_damage", "damage_floor"):
             require(0 <= getattr(self, name) < float("inf"), name, getattr(self, name), "a finite number, 0 or more")
-        for name in ("relit", "whole", "lines"):
+        for name in ("moved", "relit", "whole", "lines"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "in [0, 1]")
         for name in ("opacity", "worst_share"):
             require(0 < getattr(self, name) <= 1, name, getattr(self, name), "over 0 and at most 1")

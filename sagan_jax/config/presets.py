@@ -23,6 +23,7 @@ _REPAIRING: dict[str, Any] = {
     "width": 16,
     "weight_adversarial": 0.05,
     "weight_latent": 0.05,
+    "optimiser": "muon",
     "decay": "cosine",
     "beta1": 0.9,
     "repair": RestorationConfig(restoration=True),

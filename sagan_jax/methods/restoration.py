@@ -40,6 +40,7 @@ from sagan_jax.methods.layers import ARITHMETIC, NEW_SHARE
 from sagan_jax.methods.losses import absolute_error, squared_error
 from sagan_jax.methods.normal_images import Normal, no_normal, normal_fit
 from sagan_jax.methods.optimisers import adam, generator_optimiser
+from sagan_jax.methods.other_view import other_view
 from sagan_jax.methods.repair_map import abnormality, readings, unexplained
 from sagan_jax.methods.synthetic_damage import damage, other_light
 
@@ -181,15 +182,15 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
 def damaged_example(
     repair: RestorationConfig, images: Float[Array, "batch height width channel"], key: Array
 ) -> Example:
-    """What a step trains on: normal images in another light, the same with damage, and where it is.
+    """What a step trains on: normal images from another view, in another light; the same with damage; where it is.
 
     Args:
         repair: The damage.
         images: Normal images in [-1, 1].
         key: Decides everything drawn.
     """
-    light_key, damage_key = jax.random.split(key)
-    lit = other_light(light_key, images, repair.relit)
+    view_key, light_key, damage_key = jax.random.split(key, 3)
+    lit = other_light(light_key, other_view(view_key, images, repair.moved), repair.relit)
     return Example(lit, *damage(damage_key, lit, repair))
 
 
