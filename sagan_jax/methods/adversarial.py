@@ -14,7 +14,7 @@ from sagan_jax.config import AdversarialConfig, GanConfig, ReconstructionConfig
 from sagan_jax.detector import Detector, Init, Metrics, Scores, Statistics, Update, check_floats, check_scored
 from sagan_jax.methods.layers import initialise
 from sagan_jax.methods.losses import absolute_error, binary_cross_entropy, squared_error
-from sagan_jax.methods.optimisers import adam, generator_optimiser
+from sagan_jax.methods.optimisers import optimisers
 
 
 class Player(NamedTuple):
@@ -96,8 +96,8 @@ def reconstruction_gan(networks: Networks, config: AdversarialConfig, steps: int
         return residual_scores(config, images, reconstructed, squared_error(real_latent, fake_latent).mean(axis=-1))
 
     objective = Objective(generator, partial(discriminator_loss, config))
-    optimisers = generator_optimiser(config, steps), adam(config, steps)
-    return Detector(*adversarial_training(networks, objective, optimisers, config.reinitialise_below), score)
+    training = adversarial_training(networks, objective, *optimisers(config, steps), config.reinitialise_below)
+    return Detector(*training, score)
 
 
 def generator_loss(
@@ -154,7 +154,8 @@ def total_score(config: GanConfig, reconstruction: Array, latent: Array) -> Arra
 def adversarial_training(
     networks: Networks,
     objective: Objective,
-    optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation],
+    of_generator: optax.GradientTransformation,
+    of_discriminator: optax.GradientTransformation,
     reinitialise_below: float = 0.0,
     show: Callable[[Array, Array], Example] = lambda images, key: Example(images, images),
 ) -> tuple[Init, Update]:
@@ -166,14 +167,14 @@ def adversarial_training(
     Args:
         networks: Makes the generator and the discriminator for an image shape.
         objective: Their losses.
-        optimisers: The generator's and the discriminator's.
+        of_generator: The generator's optimiser.
+        of_discriminator: The discriminator's.
         reinitialise_below: The discriminator is initialised again when its loss falls below this; 0 means never.
         show: From a batch of images and a key to the `Example` that a step uses.
 
     Returns:
         Both functions; the state is an `AdversarialState`.
     """
-    of_generator, of_discriminator = optimisers
 
     def init(key: Array, image_shape: tuple[int, ...]) -> AdversarialState:
         given = jax.eval_shape(show, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), key).given

@@ -88,4 +88,4 @@ def anogan(config: AnoganConfig, steps: int | None = None) -> Detector:
 
     objective = Objective(generator, tell_apart)
     optimiser = adam(config, steps)
-    return Detector(*adversarial_training(networks, objective, (optimiser, optimiser), show=show), score)
+    return Detector(*adversarial_training(networks, objective, optimiser, optimiser, show=show), score)

@@ -91,5 +91,5 @@ def ganomaly(config: GanomalyConfig, steps: int | None = None) -> Detector:
 
     objective = Objective(generator, discriminator)
     optimiser = adam(config, steps)
-    training = adversarial_training(networks, objective, (optimiser, optimiser), config.reinitialise_below)
+    training = adversarial_training(networks, objective, optimiser, optimiser, config.reinitialise_below)
     return Detector(*training, score)

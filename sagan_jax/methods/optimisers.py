@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 import optax
-from optax.contrib import MuonDimensionNumbers
-from optax.contrib import muon as optax_muon
+from optax.contrib import MuonDimensionNumbers, muon
 
 from sagan_jax.config import AdversarialConfig, GanConfig
 
@@ -27,8 +26,10 @@ def adam(config: GanConfig, steps: int | None) -> optax.GradientTransformation:
     return optax.adam(learning_rate(config, steps), b1=config.beta1, b2=config.beta2)
 
 
-def generator_optimiser(config: AdversarialConfig, steps: int | None) -> optax.GradientTransformation:
-    """The generator's optimiser: Adam, or Muon for its convolutions that mix channels and Adam for the rest.
+def optimisers(
+    config: AdversarialConfig, steps: int | None
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """The generator's and the discriminator's: Adam; or, for the generator's convolutions that mix channels, Muon.
 
     Muon (Jordan et al. 2024) takes the mean gradient of a weight matrix and sets its singular values to about 1, so
     that directions which gradients seldom have are learned as fast as the others. `beta1` is the decay of that mean.
@@ -37,9 +38,10 @@ def generator_optimiser(config: AdversarialConfig, steps: int | None) -> optax.G
         config: Which one, and its settings.
         steps: Training steps in all, for a decaying learning rate; None keeps it constant.
     """
+    of_discriminator = adam(config, steps)
     if config.optimiser == "adam":
-        return adam(config, steps)
-    return optax_muon(
+        return of_discriminator, of_discriminator
+    of_generator = muon(
         learning_rate(config, steps),
         beta=config.beta1,
         adam_b1=config.beta1,
@@ -49,6 +51,7 @@ def generator_optimiser(config: AdversarialConfig, steps: int | None) -> optax.G
         consistent_rms=_UPDATE_SIZE,
         muon_weight_dimension_numbers=partial(jax.tree_util.tree_map_with_path, _matrix),
     )
+    return of_generator, of_discriminator
 
 
 def learning_rate(config: GanConfig, steps: int | None) -> optax.ScalarOrSchedule:

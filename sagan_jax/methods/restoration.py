@@ -39,7 +39,7 @@ from sagan_jax.methods.feature_distance import gather_features, unfamiliar
 from sagan_jax.methods.layers import ARITHMETIC, NEW_SHARE
 from sagan_jax.methods.losses import absolute_error, squared_error
 from sagan_jax.methods.normal_images import Normal, no_normal, normal_fit
-from sagan_jax.methods.optimisers import adam, generator_optimiser
+from sagan_jax.methods.optimisers import optimisers
 from sagan_jax.methods.other_view import other_view
 from sagan_jax.methods.repair_map import abnormality, readings, unexplained
 from sagan_jax.methods.synthetic_damage import damage, other_light
@@ -118,8 +118,8 @@ def restoration_gan(networks: Networks, config: AdversarialConfig, steps: int | 
 
     objective = Objective(generator, partial(discriminator_loss, config))
     show = partial(damaged_example, repair)
-    optimisers = generator_optimiser(config, steps), adam(config, steps)
-    start, step = adversarial_training(networks, objective, optimisers, config.reinitialise_below, show)
+    both = optimisers(config, steps)
+    start, step = adversarial_training(networks, objective, *both, config.reinitialise_below, show)
 
     def init(key: Array, image_shape: tuple[int, ...]) -> RestorationState:
         training = start(key, image_shape)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sagan_jax.config import AdversarialConfig, sagan_preset, skip_ganomaly_preset
-from sagan_jax.methods.optimisers import generator_optimiser, learning_rate
+from sagan_jax.methods.optimisers import learning_rate, optimisers
 from sagan_jax.methods.sagan import sagan
 from sagan_jax.methods.skip_ganomaly import skip_ganomaly
 
@@ -27,7 +27,7 @@ def first_update(shape, name="pointwise_kernel"):
     """A weight, its gradient and Muon's first update, as matrices from all inputs to all outputs."""
     gradient = jax.random.normal(jax.random.key(0), shape)
     params = {name: jnp.zeros(shape)}
-    optimiser = generator_optimiser(MUON, None)
+    optimiser, _ = optimisers(MUON, None)
     updates, _ = optimiser.update({name: gradient}, optimiser.init(params), params)
     return np.asarray(gradient).reshape(-1, shape[-1]), np.asarray(updates[name]).reshape(-1, shape[-1])
 
