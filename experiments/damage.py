@@ -57,8 +57,8 @@ class Damage:
 
         pairs = -(-self.images // 2)  # two images stand side by side
         figure = Figure(figsize=(2 * len(_COLUMNS) * 1.1, pairs * 1.1 + 0.3), dpi=120, layout="constrained")
+        in_colour = (normal, shown.images, shown.given)
         for i in range(self.images):
-            in_colour = (normal, shown.images, shown.given)
             pictures = (*((np.clip(np.asarray(x[i]), -1, 1) + 1) / 2 for x in in_colour), shown.truth[i])
             for column, (title, picture) in enumerate(zip(_COLUMNS, pictures, strict=True)):
                 place = (i // 2) * 2 * len(_COLUMNS) + (i % 2) * len(_COLUMNS) + column + 1

@@ -120,7 +120,7 @@ class AdversarialConfig(ReconstructionConfig):
     latent_in_discriminator: bool = False
     """Let the discriminator lower the latent loss too, as the authors' code does."""
     learning_rate: float = 2e-3
-    """Adam's step size, for both networks."""
+    """Step size of both networks' optimisers."""
     optimiser: Literal["adam", "muon"] = "adam"
     """The generator's. Muon trains the convolutions that mix channels, in fewer steps, and Adam all else."""
     decay: Literal["linear", "cosine", "constant"] = "linear"

@@ -11,7 +11,7 @@ from optax.contrib import MuonDimensionNumbers, muon
 from sagan_jax.config import AdversarialConfig, GanConfig
 
 _LEAST_SIDE = 6
-"""A matrix whose longer or shorter side is below this has few directions to keep apart: Adam trains it."""
+"""A matrix whose shorter side is below this has few directions to keep apart: Adam trains it."""
 _UPDATE_SIZE = 0.2
 """Root mean square of Muon's update for a learning rate of 1: about that of Adam's (Liu et al. 2025, section 2.2)."""
 
